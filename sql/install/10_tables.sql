@@ -1,0 +1,134 @@
+\echo Use "CREATE EXTENSION stripe_sync" to load this file. \quit
+
+-- Everything below names what it uses: nothing in the schema the extension is created in can be
+-- taken for pg_catalog's.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+CREATE SCHEMA stripe_sync;
+COMMENT ON SCHEMA stripe_sync IS 'stripe_sync: internal tables; use the functions and views named stripe_sync_*';
+
+CREATE TABLE stripe_sync.installation (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  id text NOT NULL,
+  system_identifier text NOT NULL,
+  database oid NOT NULL,
+  account text,
+  mode text CHECK (mode IN ('test', 'live')),
+  key_fingerprint text,
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE stripe_sync.installation IS 'Who we are to Stripe; no row = dormant: nothing is written until the first attach or start';
+
+CREATE TABLE stripe_sync.worker (
+  one boolean PRIMARY KEY DEFAULT true CHECK (one),
+  wanted boolean NOT NULL DEFAULT true,
+  blocked_sqlstate text,
+  blocked_message text,
+  blocked_detail text,
+  blocked_hint text,
+  blocked_since timestamptz,
+  blocked_until timestamptz,
+  last_contact timestamptz,
+  pushes_done bigint NOT NULL DEFAULT 1,
+  checks_done bigint NOT NULL DEFAULT 1
+);
+COMMENT ON TABLE stripe_sync.worker IS 'What the worker says of itself: whether it is wanted, why it sends nothing, which requests it has served';
+INSERT INTO stripe_sync.worker DEFAULT VALUES;
+
+CREATE TABLE stripe_sync.probe (
+  item text PRIMARY KEY,
+  status text NOT NULL CHECK (status IN ('ok', 'warn', 'fail')),
+  detail text NOT NULL,
+  fix text,
+  checked_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE stripe_sync.probe IS 'What the worker found when stripe_sync_check() last asked it: key, account, permissions';
+
+CREATE TABLE stripe_sync.attachment (
+  promo_table regclass PRIMARY KEY,
+  columns jsonb NOT NULL,
+  key_columns text[] NOT NULL,
+  currency text,
+  duration text,
+  duration_in_months integer,
+  monthly_price text,
+  yearly_price text,
+  products text[],
+  attached_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE stripe_sync.attachment IS 'Attached promo tables: which column holds which item, and what a row that says nothing means';
+
+CREATE TABLE stripe_sync.promo_state (
+  promo_table regclass NOT NULL,
+  key text NOT NULL,
+  code text,
+  code_key text GENERATED ALWAYS AS (lower(btrim(code))) STORED,
+  state text NOT NULL DEFAULT 'pending',
+  off boolean NOT NULL DEFAULT false,
+  deleted boolean NOT NULL DEFAULT false,
+  generation bigint NOT NULL DEFAULT 1,
+  changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  changed_by xid8,
+  row_hash bigint,
+  observed jsonb,
+  coupon_id text,
+  promotion_code_id text,
+  coupon_revision integer NOT NULL DEFAULT 1,
+  used_before bigint,
+  in_flight jsonb,
+  attempts integer NOT NULL DEFAULT 0,
+  next_attempt timestamptz DEFAULT clock_timestamp(),
+  attempted_at timestamptz,
+  synced_at timestamptz,
+  lease bigint,
+  action text,
+  sqlstate text,
+  reason text,
+  detail text,
+  hint text,
+  warnings text[],
+  PRIMARY KEY (promo_table, key)
+);
+COMMENT ON TABLE stripe_sync.promo_state IS 'One row per promo code: what it should be, what Stripe was last seen to hold, what comes next. The truth of which the sync columns are a projection';
+COMMENT ON COLUMN stripe_sync.promo_state.generation IS 'Counts changes of the promo row; a push that ends under another generation than it began with leaves the row due';
+COMMENT ON COLUMN stripe_sync.promo_state.in_flight IS 'The numbered write whose outcome is not known yet, committed before it is sent';
+COMMENT ON COLUMN stripe_sync.promo_state.lease IS 'Fencing token of the push under way; results are taken only under the same token';
+
+-- Claims walk this in order: switching off before anything else, then who waited longest.
+CREATE INDEX promo_state_due ON stripe_sync.promo_state (off DESC, next_attempt)
+  WHERE next_attempt IS NOT NULL AND lease IS NULL;
+CREATE INDEX promo_state_leased ON stripe_sync.promo_state (code_key) WHERE lease IS NOT NULL;
+CREATE INDEX promo_state_code ON stripe_sync.promo_state (code_key);
+CREATE INDEX promo_state_waiting ON stripe_sync.promo_state (changed_at)
+  WHERE state IN ('pending', 'sending', 'retrying');
+
+CREATE TABLE stripe_sync.error (
+  subject text NOT NULL,
+  sqlstate text NOT NULL,
+  message text NOT NULL,
+  detail text,
+  hint text,
+  first_at timestamptz NOT NULL DEFAULT now(),
+  last_at timestamptz NOT NULL DEFAULT now(),
+  times bigint NOT NULL DEFAULT 1,
+  PRIMARY KEY (subject, sqlstate, message)
+);
+COMMENT ON TABLE stripe_sync.error IS 'Failures by subject (a promo code, or the worker), counted; forgotten 30 days after the last';
+CREATE INDEX error_last_at ON stripe_sync.error (last_at);
+
+-- Numbers that survive any rollback: an operation number is never used twice, a request is seen
+-- by the worker although the transaction that asked waits for it.
+CREATE SEQUENCE stripe_sync.operation_number;
+COMMENT ON SEQUENCE stripe_sync.operation_number IS 'Numbers every write to Stripe; the idempotency key is made from it';
+CREATE SEQUENCE stripe_sync.lease_number;
+COMMENT ON SEQUENCE stripe_sync.lease_number IS 'Fencing tokens';
+CREATE SEQUENCE stripe_sync.push_request;
+COMMENT ON SEQUENCE stripe_sync.push_request IS 'Counts calls that want everything due pushed now; the worker reads its last value';
+CREATE SEQUENCE stripe_sync.check_request;
+COMMENT ON SEQUENCE stripe_sync.check_request IS 'Counts calls that want the key and its permissions probed';
+SELECT setval('stripe_sync.push_request', 1), setval('stripe_sync.check_request', 1);
+
+SELECT pg_extension_config_dump('stripe_sync.installation', '');
+SELECT pg_extension_config_dump('stripe_sync.attachment', '');
+SELECT pg_extension_config_dump('stripe_sync.promo_state', '');
+SELECT pg_extension_config_dump('stripe_sync.operation_number', '');

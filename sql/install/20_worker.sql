@@ -1,0 +1,108 @@
+CREATE FUNCTION stripe_sync.ensure_worker(after_commit boolean) RETURNS void
+  LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'stripe_sync_ensure_worker';
+COMMENT ON FUNCTION stripe_sync.ensure_worker(boolean) IS 'Starts a worker for this database unless one runs; after_commit: it looks at nothing before the calling transaction has ended';
+
+CREATE FUNCTION stripe_sync.wake_worker(at_commit boolean) RETURNS boolean
+  LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'stripe_sync_wake_worker';
+COMMENT ON FUNCTION stripe_sync.wake_worker(boolean) IS 'Sets the latch of this database''s worker, now or at commit; false if none runs';
+
+CREATE FUNCTION stripe_sync.pause(milliseconds integer) RETURNS void
+  LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'stripe_sync_pause_ms';
+COMMENT ON FUNCTION stripe_sync.pause(integer) IS 'Waits on this backend''s latch, interruptibly; between two looks at what the worker did';
+
+CREATE FUNCTION stripe_sync.library_version() RETURNS text
+  LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'stripe_sync_library_version';
+COMMENT ON FUNCTION stripe_sync.library_version() IS 'Version of the loaded library';
+
+CREATE FUNCTION stripe_sync.activate() RETURNS void
+  LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  INSERT INTO stripe_sync.installation (id, system_identifier, database)
+  SELECT gen_random_uuid()::text, s.system_identifier::text, d.oid
+  FROM pg_control_system() s, pg_database d
+  WHERE d.datname = current_database()
+  ON CONFLICT DO NOTHING;
+END;
+COMMENT ON FUNCTION stripe_sync.activate() IS 'Ends the dormancy of a new installation';
+
+CREATE FUNCTION @extschema@.stripe_sync_start() RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM stripe_sync.activate();
+  UPDATE stripe_sync.worker SET wanted = true WHERE NOT wanted;
+  PERFORM stripe_sync.ensure_worker(after_commit => true);
+  PERFORM stripe_sync.wake_worker(at_commit => true);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.stripe_sync_start() IS 'Starts this database''s worker (after stripe_sync_stop(), or where the library is not preloaded)';
+
+CREATE FUNCTION @extschema@.stripe_sync_stop() RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE stripe_sync.worker SET wanted = false WHERE wanted;
+  PERFORM stripe_sync.wake_worker(at_commit => true);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.stripe_sync_stop() IS 'Stops this database''s worker, also over restarts, until stripe_sync_start(); changes go on being collected';
+
+-- Asks the running worker for something and waits until it says that it has seen to it.
+CREATE FUNCTION stripe_sync.ask_worker(request regclass, served text) RETURNS bigint
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  number bigint := nextval(request);
+  seen bigint;
+  absent_since timestamptz;
+BEGIN
+  IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+    RAISE EXCEPTION USING ERRCODE = 'SY004',
+      MESSAGE = format('can''t wait for the worker in a %s transaction', current_setting('transaction_isolation')),
+      DETAIL = 'Its snapshot never sees what the worker commits.',
+      HINT = 'Call it in a READ COMMITTED transaction.';
+  END IF;
+  IF NOT (SELECT w.wanted FROM stripe_sync.worker w) THEN
+    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = 'the worker of this database is stopped',
+      HINT = 'SELECT stripe_sync_start();';
+  END IF;
+  PERFORM stripe_sync.ensure_worker(after_commit => false);
+  LOOP
+    EXECUTE format('SELECT %I FROM stripe_sync.worker', served) INTO seen;
+    EXIT WHEN seen >= number;
+    IF stripe_sync.wake_worker(at_commit => false) THEN
+      absent_since := NULL;
+    ELSE
+      absent_since := coalesce(absent_since, clock_timestamp());
+      IF clock_timestamp() > absent_since + interval '10 seconds' THEN
+        RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = 'no worker serves this database',
+          DETAIL = 'One was started, but it ended at once; the server log says why.',
+          HINT = 'SELECT * FROM stripe_sync_health;';
+      END IF;
+    END IF;
+    PERFORM stripe_sync.pause(20);
+  END LOOP;
+  RETURN number;
+END
+$$;
+COMMENT ON FUNCTION stripe_sync.ask_worker(regclass, text) IS 'Asks the worker by a request sequence and waits until the column named in served has reached it';
+
+CREATE FUNCTION @extschema@.stripe_sync_rebind(installation text DEFAULT 'keep') RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+  IF installation IS NULL OR installation NOT IN ('keep', 'new') THEN
+    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('installation must be ''keep'' or ''new'', not %L', installation),
+      HINT = 'keep: the original is gone, this database takes its place. new: this is a copy beside the original.';
+  END IF;
+  UPDATE stripe_sync.installation i SET
+    id = CASE installation WHEN 'new' THEN gen_random_uuid()::text ELSE i.id END,
+    system_identifier = (SELECT s.system_identifier::text FROM pg_control_system() s),
+    database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()),
+    account = NULL, mode = NULL, key_fingerprint = NULL;
+  PERFORM stripe_sync.ensure_worker(after_commit => true);
+  PERFORM stripe_sync.wake_worker(at_commit => true);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.stripe_sync_rebind(text) IS 'Accepts a changed key, account, server or copy: keep = this takes the original''s place, new = another installation';

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include "core/no_postgres.hpp"
+
+namespace stripe_sync {
+
+using Millis = std::chrono::milliseconds;
+
+/// Source of time; tests put their own in place.
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  /// Wall clock, milliseconds since the epoch.
+  virtual std::int64_t unix_ms() const = 0;
+  /// Never goes back; only differences mean something.
+  virtual Millis steady() const = 0;
+  std::int64_t unix_seconds() const { return unix_ms() / 1000; }
+};
+
+class SystemClock final : public Clock {
+ public:
+  std::int64_t unix_ms() const override;
+  Millis steady() const override;
+};
+
+/// Wait before attempt number `attempts + 1`: 1 s doubling to a cap of 5 min, times a uniform
+/// factor in [0.5, 1); `uniform` is that draw in [0, 1). A Retry-After is a lower bound.
+Millis backoff(int attempts, double uniform, Millis retry_after = Millis(0));
+
+/// Permits at most `rate` starts a second, with a burst of one second's worth; halved when Stripe
+/// says so and regained by a tenth of the full rate per quiet minute.
+class TokenBucket {
+ public:
+  TokenBucket(double rate_per_second, Millis now);
+  /// Takes a token if there is one.
+  bool take(Millis now);
+  /// Time until a token is there; zero if one is.
+  Millis wait(Millis now) const;
+  void halve(Millis now);
+  void set_rate(double rate_per_second, Millis now);
+  double rate() const { return rate_; }
+
+ private:
+  void refill(Millis now);
+  double full_rate_;
+  double rate_;
+  double tokens_;
+  Millis refilled_;
+  Millis halved_;
+};
+
+}  // namespace stripe_sync

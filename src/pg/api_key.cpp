@@ -1,0 +1,104 @@
+#include "pg/api_key.hpp"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include "pg/guc.hpp"
+#include "pg/role.hpp"
+#include "pg/spi.hpp"
+
+namespace stripe_sync::pg {
+
+namespace {
+
+constexpr const char* set_key_hint =
+    "Start the server with STRIPE_SECRET_KEY in its environment, or put the key into a file of the "
+    "server's user, set stripe_sync.api_key_file to it and SELECT pg_reload_conf();";
+
+std::string trimmed(const std::string& text) {
+  const char* blanks = " \t\r\n";
+  const auto first = text.find_first_not_of(blanks);
+  if (first == std::string::npos) return "";
+  return text.substr(first, text.find_last_not_of(blanks) - first + 1);
+}
+
+bool is_set(const char* setting) { return setting != nullptr && *setting != '\0'; }
+
+Result<std::string> from_vault() {
+  Rows rows;
+  const auto failed = in_transaction([&] {
+    as_extension_owner([&] {
+      rows = run_once("SELECT decrypted_secret FROM vault.decrypted_secrets WHERE name = " +
+                      quote_literal(guc::vault_api_key));
+    });
+  });
+  if (failed || rows.empty() || !rows.single()) {
+    return Error(errcode::authentication,
+                 std::string("the Vault secret \"") + guc::vault_api_key + "\" can't be read",
+                 failed ? failed->message : "Vault holds no secret of that name.",
+                 "Create it in Vault, or correct stripe_sync.vault_api_key.");
+  }
+  return trimmed(*rows.single());
+}
+
+Result<std::string> from_file() {
+  std::ifstream file(guc::api_key_file);
+  std::stringstream content;
+  if (file) content << file.rdbuf();
+  if (!file) {
+    return Error(errcode::authentication,
+                 std::string("the key file \"") + guc::api_key_file + "\" can't be read",
+                 strerror(errno), "Make it readable to the server's user, or correct "
+                                  "stripe_sync.api_key_file.");
+  }
+  return trimmed(content.str());
+}
+
+}  // namespace
+
+Result<std::string> read_api_key() {
+  Result<std::string> key = std::string();
+  if (is_set(guc::vault_api_key)) {
+    key = from_vault();
+  } else if (is_set(guc::api_key_file)) {
+    key = from_file();
+  } else if (const char* environment = std::getenv("STRIPE_SECRET_KEY")) {
+    key = trimmed(environment);
+  }
+  if (key && key.value().empty()) {
+    return Error(errcode::authentication, "there is no Stripe key", "", set_key_hint);
+  }
+  return key;
+}
+
+std::string api_key_file_stamp() {
+  struct stat file;
+  if (!is_set(guc::api_key_file) || stat(guc::api_key_file, &file) != 0) return "";
+  return std::to_string(file.st_ino) + "/" + std::to_string(file.st_size) + "/" +
+         std::to_string(file.st_mtim.tv_sec) + "." + std::to_string(file.st_mtim.tv_nsec);
+}
+
+std::vector<Error> api_key_warnings() {
+  std::vector<Error> warnings;
+  struct stat file;
+  if (!is_set(guc::api_key_file) || stat(guc::api_key_file, &file) != 0) return warnings;
+  const std::string name = guc::api_key_file;
+  if ((file.st_mode & (S_IRGRP | S_IROTH)) != 0) {
+    warnings.push_back(Error(errcode::authentication, "others can read the key file", name,
+                             "chmod 600 " + name));
+  }
+  const std::string data = std::string(DataDir) + "/";
+  if (name[0] != '/' || name.rfind(data, 0) == 0) {
+    warnings.push_back(Error(errcode::authentication,
+                             "the key file lies in the data directory: base backups contain it",
+                             name, "Move it elsewhere and set stripe_sync.api_key_file."));
+  }
+  return warnings;
+}
+
+}  // namespace stripe_sync::pg

@@ -1,0 +1,64 @@
+#pragma once
+// Every difference between PostgreSQL versions, and nothing else.
+
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+#if PG_VERSION_NUM >= 170000
+#include "utils/wait_event.h"
+#else
+#include "pgstat.h"
+#endif
+}
+
+namespace stripe_sync::pg {
+
+inline WaitEventSet* create_wait_event_set(MemoryContext context [[maybe_unused]], int events) {
+#if PG_VERSION_NUM >= 170000
+  return CreateWaitEventSet(nullptr, events);
+#else
+  return CreateWaitEventSet(context, events);
+#endif
+}
+
+inline uint32 wait_event() {
+#if PG_VERSION_NUM >= 170000
+  static uint32 number = 0;
+  if (number == 0) number = WaitEventExtensionNew("StripeSyncWorker");
+  return number;
+#else
+  return PG_WAIT_EXTENSION;
+#endif
+}
+
+/// The calling transaction, for somebody else to wait for.
+inline void current_virtual_xid(int* backend, unsigned* local) {
+#if PG_VERSION_NUM >= 170000
+  *backend = MyProc->vxid.procNumber;
+  *local = MyProc->vxid.lxid;
+#else
+  *backend = MyProc->backendId;
+  *local = MyProc->lxid;
+#endif
+}
+
+/// Waits until that transaction has ended.
+inline void wait_for_virtual_xid(int backend, unsigned local) {
+  VirtualTransactionId id;
+#if PG_VERSION_NUM >= 170000
+  id.procNumber = backend;
+#else
+  id.backendId = backend;
+#endif
+  id.localTransactionId = local;
+  if (VirtualTransactionIdIsValid(id)) VirtualXactLock(id, true);
+}
+
+}  // namespace stripe_sync::pg

@@ -1,0 +1,70 @@
+#include "pg/guc.hpp"
+
+#include <climits>
+
+#include "pg/postgres.hpp"
+
+extern "C" {
+#include "utils/guc.h"
+}
+
+namespace stripe_sync::pg::guc {
+
+char* databases;
+char* api_base;
+char* api_key_file;
+char* vault_api_key;
+char* ca_file;
+int max_parallel;
+int rate_limit;
+int reconcile_interval;
+int connect_timeout;
+int request_timeout;
+
+namespace {
+
+void define_text(const char* name, const char* what, char** variable, const char* initial,
+                 GucContext context, int flags) {
+  DefineCustomStringVariable(name, what, nullptr, variable, initial, context, flags, nullptr,
+                             nullptr, nullptr);
+}
+
+void define_int(const char* name, const char* what, int* variable, int initial, int least, int most,
+                int flags) {
+  DefineCustomIntVariable(name, what, nullptr, variable, initial, least, most, PGC_SIGHUP, flags,
+                          nullptr, nullptr, nullptr);
+}
+
+}  // namespace
+
+void define() {
+  // A variable of the postmaster's can only be made while it starts.
+  define_text("stripe_sync.databases",
+              "Databases that get a worker at server start, separated by commas.", &databases, "",
+              process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP,
+              GUC_LIST_INPUT);
+  define_text("stripe_sync.api_base", "Base URL of Stripe's API; http only to this machine.",
+              &api_base, "https://api.stripe.com", PGC_SIGHUP, 0);
+  define_text("stripe_sync.api_key_file",
+              "File that holds the Stripe key; readable by the server's user only.", &api_key_file,
+              "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
+  define_text("stripe_sync.vault_api_key", "Name of the Supabase Vault secret that holds the key.",
+              &vault_api_key, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
+  define_text("stripe_sync.ca_file", "Certificate authorities to trust instead of the system's.",
+              &ca_file, "", PGC_SIGHUP, 0);
+  define_int("stripe_sync.max_parallel", "Requests to Stripe under way at once.", &max_parallel, 4,
+             1, 64, 0);
+  define_int("stripe_sync.rate_limit",
+             "Requests a second; 0 = 20 with a live key, 10 with a test key.", &rate_limit, 0, 0,
+             1000, 0);
+  define_int("stripe_sync.reconcile_interval",
+             "Time between comparisons of attached tables with what was taken from them.",
+             &reconcile_interval, 300, 1, INT_MAX, GUC_UNIT_S);
+  define_int("stripe_sync.connect_timeout", "Time to reach Stripe.", &connect_timeout, 10'000, 100,
+             INT_MAX, GUC_UNIT_MS);
+  define_int("stripe_sync.request_timeout", "Time for one whole request.", &request_timeout, 80'000,
+             100, INT_MAX, GUC_UNIT_MS);
+  MarkGUCPrefixReserved("stripe_sync");
+}
+
+}  // namespace stripe_sync::pg::guc

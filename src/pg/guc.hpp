@@ -1,0 +1,21 @@
+#pragma once
+// All settings, stripe_sync.*. None holds a secret: a value in postgresql.conf is readable by
+// everybody until the library is loaded.
+
+namespace stripe_sync::pg::guc {
+
+extern char* databases;
+extern char* api_base;
+extern char* api_key_file;
+extern char* vault_api_key;
+extern char* ca_file;
+extern int max_parallel;
+extern int rate_limit;
+extern int reconcile_interval;  ///< seconds
+extern int connect_timeout;     ///< milliseconds
+extern int request_timeout;     ///< milliseconds
+
+/// Defines the settings; from _PG_init.
+void define();
+
+}  // namespace stripe_sync::pg::guc

@@ -1,0 +1,121 @@
+// Local reconcile: what fired no trigger (disabled triggers, replica role, restore, writes to a
+// partition) is found by comparing rows with state. No request to Stripe.
+
+#include "json/json.hpp"
+
+#include "pg/log.hpp"
+#include "pg/promo_state_sql.hpp"
+#include "pg/promo_store.hpp"
+#include "pg/role.hpp"
+
+namespace stripe_sync::pg {
+
+namespace {
+
+constexpr const char* left_alone = "Its code in Stripe is left as it is.";
+constexpr const char* check = "SELECT * FROM stripe_sync_check();";
+
+void take_changed(Oid table, const std::vector<Text>& rows) {
+  static Statement insert{
+      "INSERT INTO stripe_sync.promo_state AS s (promo_table, key, code, off, changed_by)"
+      " SELECT $1::oid, r.key, r.code, r.off, pg_current_xact_id()"
+      " FROM unnest($2::text[], $3::text[], $4::boolean[], $5::bigint[]) r(key, code, off, hash)"
+      " LEFT JOIN stripe_sync.promo_state p ON p.promo_table = $1::oid AND p.key = r.key"
+      " WHERE p.key IS NULL OR NOT p.deleted AND (p.state = 'missing' OR"
+      "   p.row_hash IS DISTINCT FROM r.hash AND p.state NOT IN ('pending', 'sending', 'retrying'))"
+      " ON CONFLICT (promo_table, key) DO UPDATE SET code = excluded.code, off = excluded.off,"
+      "   state = 'pending', attempts = 0, next_attempt = clock_timestamp(),"
+      "   changed_at = clock_timestamp(), changed_by = excluded.changed_by,"
+      "   generation = s.generation + 1"};
+  as_extension_owner(
+      [&] { insert(std::to_string(table), rows[0], rows[1], rows[2], rows[3]); });
+}
+
+// State rows that contradict the rows read: gone from the table, or back in it.
+Rows contradictions(Oid table, const Text& keys) {
+  static Statement select{
+      "SELECT s.key, s.deleted FROM stripe_sync.promo_state s WHERE s.promo_table = $1::oid AND"
+      " CASE WHEN s.deleted THEN s.key = ANY (coalesce($2::text[], '{}'))"
+      " ELSE s.state NOT IN ('missing', 'excluded')"
+      "   AND NOT s.key = ANY (coalesce($2::text[], '{}')) END"};
+  Rows rows;
+  as_extension_owner([&] { rows = select(std::to_string(table), keys); });
+  return rows;
+}
+
+void mark_missing(Oid table, const std::string& key) {
+  static Statement update{
+      "UPDATE stripe_sync.promo_state SET state = 'missing', next_attempt = NULL, sqlstate = $3,"
+      " reason = $4, detail = $5, hint = $6, generation = generation + 1"
+      " WHERE promo_table = $1::oid AND key = $2 AND NOT deleted"};
+  as_extension_owner([&] {
+    update(std::to_string(table), key, sqlstate_text(errcode::usage),
+           "the row vanished without our trigger seeing it deleted", left_alone, check);
+  });
+}
+
+void mark_back(Oid table, const std::string& key) {
+  static Statement update{
+      "UPDATE stripe_sync.promo_state SET deleted = false, state = 'pending',"
+      " next_attempt = clock_timestamp(), generation = generation + 1"
+      " WHERE promo_table = $1::oid AND key = $2 AND deleted"};
+  as_extension_owner([&] { update(std::to_string(table), key); });
+}
+
+void mark_dropped_tables() {
+  static Statement update{
+      "UPDATE stripe_sync.promo_state s SET state = 'missing', next_attempt = NULL, sqlstate = $1,"
+      " reason = 'the promo table no longer exists', detail = $2, hint = $3"
+      " WHERE s.state <> 'missing' AND NOT EXISTS"
+      "   (SELECT FROM pg_class c WHERE c.oid = s.promo_table)"};
+  as_extension_owner([&] { update(sqlstate_text(errcode::usage), left_alone, check); });
+}
+
+}  // namespace
+
+void reconcile_table(PromoTable& table) {
+  const Oid owner = table_owner(table.oid());
+  std::vector<Text> rows;
+  as_role(owner, [&] { rows = table.all_rows(); });
+  take_changed(table.oid(), rows);
+  // The rows were read under an older snapshot than the state: each contradiction is looked at
+  // once more before it is believed.
+  const Rows suspects = contradictions(table.oid(), rows[0]);
+  for (std::size_t i = 0; i < suspects.size(); ++i) {
+    const std::string key = *suspects.at(i, 0);
+    bool there = false;
+    as_role(owner, [&] { there = table.read(key).has_value(); });
+    const bool deleted = *suspects.at(i, 1) == "t";
+    if (there && deleted) mark_back(table.oid(), key);
+    if (!there && !deleted) mark_missing(table.oid(), key);
+  }
+}
+
+void SpiPromoStore::reconcile() {
+  std::vector<std::string> oids;
+  auto failed = in_transaction([&] {
+    tables_.refresh();
+    mark_dropped_tables();
+    oids = tables_.oids();
+  });
+  if (failed) log_error(LOG, *failed);
+  for (const std::string& oid : oids) {
+    failed = in_transaction([&] {
+      run_once("SET CONSTRAINTS ALL IMMEDIATE");
+      tables_.refresh();
+      Error why;
+      PromoTable* table = tables_.find(oid, why);
+      if (table != nullptr) {
+        reconcile_table(*table);
+      } else if (!why.message.empty()) {
+        throw why;
+      }
+    });
+    if (!failed) continue;
+    log_error(LOG, *failed);
+    const Error error = *failed;
+    in_transaction([&] { promo_state::note_error("worker", error); });
+  }
+}
+
+}  // namespace stripe_sync::pg

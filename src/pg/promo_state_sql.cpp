@@ -1,0 +1,138 @@
+#include "pg/promo_state_sql.hpp"
+
+#include "json/json.hpp"
+
+#include "pg/role.hpp"
+
+namespace stripe_sync::pg::promo_state {
+
+namespace {
+
+Text number(std::optional<std::int64_t> value) {
+  return value ? Text(std::to_string(*value)) : Text();
+}
+
+Text text_or_null(const std::string& text) { return text.empty() ? Text() : Text(text); }
+
+std::string flag(bool value) { return value ? "true" : "false"; }
+
+std::string json_list(const std::vector<std::string>& texts) {
+  std::string list = "[";
+  for (const std::string& text : texts) list += (list.size() > 1 ? "," : "") + json::quote(text);
+  return list + "]";
+}
+
+std::string error_json(const Error& error) {
+  return "{\"sqlstate\":" + json::quote(sqlstate_text(error.sqlstate)) +
+         ",\"message\":" + json::quote(error.message) + ",\"detail\":" +
+         json::quote(error.detail) + ",\"hint\":" + json::quote(error.hint) + "}";
+}
+
+Text in_flight_json(const PromoJob& job) {
+  if (!job.unsettled) return Text();
+  std::string text = "{\"operation\":" + job.unsettled->operation.dump() +
+                     ",\"number\":" + std::to_string(job.number) +
+                     ",\"spent\":" + flag(job.unsettled->spent) +
+                     ",\"looked\":" + flag(job.unsettled->looked);
+  if (job.unsettled->refusal) text += ",\"refusal\":" + error_json(*job.unsettled->refusal);
+  return text + "}";
+}
+
+}  // namespace
+
+Rows lock_due(int limit) {
+  static Statement select{
+      "SELECT s.promo_table::oid, s.key, s.code, s.generation, s.coupon_revision, s.used_before,"
+      "  s.attempts, s.deleted, s.observed, s.in_flight, s.state,"
+      "  format('%s.%s/%s', n.nspname, c.relname, s.key),"
+      "  upper(left(btrim(coalesce(s.code, '')), 57)) || '-' || left(encode(sha256(convert_to("
+      "    i.id || '/' || s.promo_table::oid || '/' || s.key || '/' || s.coupon_revision, 'UTF8')),"
+      "    'hex'), 6),"
+      "  s.code_key"
+      " FROM stripe_sync.promo_state s CROSS JOIN stripe_sync.installation i"
+      " LEFT JOIN pg_class c ON c.oid = s.promo_table LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"
+      " WHERE s.next_attempt <= clock_timestamp() AND s.lease IS NULL"
+      "   AND NOT EXISTS (SELECT FROM stripe_sync.promo_state o"
+      "     WHERE o.code_key = s.code_key AND o.lease IS NOT NULL)"
+      "   AND (s.off OR NOT EXISTS (SELECT FROM stripe_sync.promo_state o"
+      "     WHERE o.code_key = s.code_key AND o.off AND o.state IN ('pending', 'retrying')))"
+      " ORDER BY s.off DESC, s.next_attempt LIMIT $1::int FOR UPDATE OF s SKIP LOCKED"};
+  Rows rows;
+  as_extension_owner([&] { rows = select(std::to_string(limit)); });
+  return rows;
+}
+
+std::int64_t next_lease() {
+  static Statement next{"SELECT nextval('stripe_sync.lease_number')"};
+  Rows rows;
+  as_extension_owner([&] { rows = next(); });
+  return std::stoll(*rows.single());
+}
+
+void lease(const PromoJob& job) {
+  static Statement update{
+      "UPDATE stripe_sync.promo_state SET lease = $3::bigint, state = 'sending'"
+      " WHERE promo_table = $1::oid AND key = $2"};
+  as_extension_owner([&] { update(job.table, job.key, std::to_string(job.lease)); });
+}
+
+std::optional<std::int64_t> lock_leased(const PromoJob& job) {
+  static Statement select{
+      "SELECT generation FROM stripe_sync.promo_state"
+      " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint FOR UPDATE SKIP LOCKED"};
+  Rows rows;
+  as_extension_owner([&] { rows = select(job.table, job.key, std::to_string(job.lease)); });
+  if (rows.empty()) return std::nullopt;
+  return std::stoll(*rows.single());
+}
+
+bool still_leased(const PromoJob& job) {
+  static Statement select{
+      "SELECT 1 FROM stripe_sync.promo_state"
+      " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint"};
+  Rows rows;
+  as_extension_owner([&] { rows = select(job.table, job.key, std::to_string(job.lease)); });
+  return !rows.empty();
+}
+
+void write(const PromoJob& job, const Step& step) {
+  static Statement update{
+      "UPDATE stripe_sync.promo_state s SET state = $4,"
+      " lease = CASE WHEN $5::boolean THEN s.lease END,"
+      " next_attempt = CASE WHEN $6 IS NOT NULL THEN clock_timestamp() + make_interval(secs => $6::bigint / 1000.0)"
+      "   WHEN $7 IS NOT NULL THEN to_timestamp($7::bigint) END,"
+      " attempted_at = CASE WHEN $8::boolean THEN clock_timestamp() ELSE s.attempted_at END,"
+      " synced_at = CASE WHEN $9::boolean THEN clock_timestamp() ELSE s.synced_at END,"
+      " attempts = $10::int, sqlstate = $11, reason = $12, detail = $13, hint = $14,"
+      " warnings = CASE WHEN $15 <> '[]' THEN ARRAY(SELECT jsonb_array_elements_text($15::jsonb)) END,"
+      " observed = $16::jsonb, in_flight = $17::jsonb, coupon_id = $18, promotion_code_id = $19,"
+      " coupon_revision = $20::int, used_before = $21::bigint,"
+      " row_hash = coalesce($22::bigint, s.row_hash), action = coalesce($23, s.action)"
+      " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint"};
+  const Error& reason = step.reason;
+  const bool failed = !reason.message.empty();
+  const Observed& seen = job.observed;
+  as_extension_owner([&] {
+    update(job.table, job.key, std::to_string(job.lease), step.state, flag(step.keep_lease),
+           step.due_in ? number(step.due_in->count()) : Text(), number(step.due_at),
+           flag(step.attempted), flag(step.synced), std::to_string(step.attempts),
+           failed ? Text(sqlstate_text(reason.sqlstate)) : Text(), text_or_null(reason.message),
+           text_or_null(reason.detail), text_or_null(reason.hint), json_list(step.warnings),
+           seen.dump(), in_flight_json(job), seen.coupon ? Text(seen.coupon->id) : Text(),
+           seen.code ? Text(seen.code->id) : Text(), std::to_string(job.coupon_revision),
+           number(job.used_before), number(job.row_hash), text_or_null(job.action));
+  });
+}
+
+void note_error(const std::string& subject, const Error& error) {
+  static Statement insert{
+      "INSERT INTO stripe_sync.error AS e (subject, sqlstate, message, detail, hint)"
+      " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (subject, sqlstate, message) DO UPDATE"
+      " SET times = e.times + 1, last_at = now(), detail = excluded.detail, hint = excluded.hint"};
+  as_extension_owner([&] {
+    insert(subject, sqlstate_text(error.sqlstate), error.message, text_or_null(error.detail),
+           text_or_null(error.hint));
+  });
+}
+
+}  // namespace stripe_sync::pg::promo_state

@@ -1,0 +1,40 @@
+#pragma once
+// Statements on stripe_sync.promo_state; each is run as the extension's owner.
+
+#include "sync/promo_store.hpp"
+
+#include "pg/spi.hpp"
+
+namespace stripe_sync::pg::promo_state {
+
+/// Due rows, most urgent first, locked; columns as read by SpiPromoStore::load. At most one row of
+/// a normalised code is under way, and what switches off goes before what else waits for the code.
+Rows lock_due(int limit);
+
+/// Puts a fencing token on a row.
+void lease(const PromoJob& job);
+
+/// Generation of a row under our lease, locked; nothing if it is locked or no longer ours.
+std::optional<std::int64_t> lock_leased(const PromoJob& job);
+bool still_leased(const PromoJob& job);
+
+std::int64_t next_lease();
+
+/// What becomes of a row at the end of a step; the rest is taken from the job.
+struct Step {
+  std::string state;
+  bool keep_lease = false;
+  std::optional<Millis> due_in;                ///< relative, or
+  std::optional<std::int64_t> due_at;          ///< Unix seconds; neither = not due
+  bool attempted = false;
+  bool synced = false;
+  int attempts = 0;
+  Error reason;                                ///< empty message = none
+  std::vector<std::string> warnings;
+};
+void write(const PromoJob& job, const Step& step);
+
+/// Counts a failure in stripe_sync.error.
+void note_error(const std::string& subject, const Error& error);
+
+}  // namespace stripe_sync::pg::promo_state

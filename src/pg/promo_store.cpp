@@ -1,0 +1,329 @@
+#include "pg/promo_store.hpp"
+
+#include <set>
+
+#include "pg/log.hpp"
+#include "pg/promo_state_sql.hpp"
+#include "pg/role.hpp"
+
+namespace stripe_sync::pg {
+
+namespace {
+
+constexpr Millis locked_row_again{250};
+
+Error read_error(const json::Value& value) {
+  Error error;
+  const std::string code = value["sqlstate"].text_or("SY003");
+  char packed[6] = "XX000";
+  code.copy(packed, 5);
+  error.sqlstate = sqlstate(packed);
+  error.message = value["message"].text_or("");
+  error.detail = value["detail"].text_or("");
+  error.hint = value["hint"].text_or("");
+  return error;
+}
+
+void read_in_flight(const Text& text, PromoJob& job) {
+  if (!text) return;
+  const auto parsed = json::Value::parse(*text);
+  if (!parsed) throw parsed.error();
+  const json::Value& stored = parsed.value();
+  const auto operation = Operation::parse(stored["operation"].dump());
+  if (!operation) return;
+  job.unsettled = Unsettled{*operation, std::nullopt, stored["looked"].boolean().value_or(false),
+                            stored["spent"].boolean().value_or(false)};
+  if (!stored["refusal"].is_null()) job.unsettled->refusal = read_error(stored["refusal"]);
+  job.number = stored["number"].integer().value_or(0);
+}
+
+// What the row's owner reads in sync_error.
+Text error_text(const Error& error) {
+  if (error.message.empty()) return Text();
+  std::string text = error.message;
+  for (const std::string* more : {&error.detail, &error.hint}) {
+    if (!more->empty()) text += "\n" + *more;
+  }
+  return text;
+}
+
+bool may_pass(const Error& error) {
+  return error.sqlstate == sqlstate("55P03") || error.sqlstate == sqlstate("40P01") ||
+         error.sqlstate == sqlstate("40001");
+}
+
+void run_as_owner(const char* sql) {
+  as_extension_owner([&] { run_once(sql); });
+}
+
+}  // namespace
+
+void SpiPromoStore::set_identity(std::string installation, std::string account, std::string mode) {
+  installation_ = std::move(installation);
+  account_ = std::move(account);
+  mode_ = std::move(mode);
+}
+
+// False when the row must not be pushed now; `why` says so.
+bool SpiPromoStore::load(std::vector<Text> row, PromoJob& job, Error& why) {
+  job.generation = std::stoll(*row[3]);
+  job.coupon_revision = std::stoll(*row[4]);
+  if (row[5]) job.used_before = std::stoll(*row[5]);
+  job.attempts = std::stoi(*row[6]);
+  job.deleted = *row[7] == "t";
+  if (row[8]) job.observed = Observed::parse(*row[8]);
+  read_in_flight(row[9], job);
+  job.identity = Identity{installation_, row[11].value_or(""), *row[12]};
+
+  PromoTable* table = tables_.find(job.table, why);
+  if (job.deleted) {
+    job.settings = table != nullptr ? table->settings() : std::make_shared<const AttachSettings>();
+    return true;
+  }
+  if (table == nullptr) return false;
+  std::optional<PromoTable::Found> found;
+  const auto failed = in_subtransaction([&] {
+    as_role(table_owner(table->oid()), [&] { found = table->read(job.key); });
+  });
+  if (failed) {
+    why = Error(errcode::usage, "the row of " + table->label() + " can't be read", failed->message,
+                "SELECT * FROM stripe_sync_check();");
+    return false;
+  }
+  if (!found) return false;
+  job.settings = table->settings();
+  job.row = found->row;
+  job.row_hash = found->hash;
+  return true;
+}
+
+std::vector<PromoStore::Claimed> SpiPromoStore::claim(int limit, const Decide& decide) {
+  std::vector<Claimed> claimed;
+  const auto failed = in_transaction([&] {
+    run_once("SET CONSTRAINTS ALL IMMEDIATE");
+    tables_.refresh();
+    const Rows due = promo_state::lock_due(limit);
+    std::set<std::string> codes;
+    for (std::size_t i = 0; i < due.size(); ++i) {
+      if (!codes.insert(due.at(i, 13).value_or("")).second) continue;
+      PromoJob job;
+      job.table = *due.at(i, 0);
+      job.key = *due.at(i, 1);
+      job.code = due.at(i, 2).value_or("");
+      job.lease = promo_state::next_lease();
+      promo_state::lease(job);
+      std::vector<Text> row;
+      for (int column = 0; column < 14; ++column) row.push_back(due.at(i, column));
+      Error why;
+      Decision decision;
+      if (load(std::move(row), job, why)) {
+        decision = decide(job);
+      } else if (!why.message.empty()) {
+        decision.retry = Decision::Retry{why, backoff(job.attempts, 0.5), true};
+      } else {
+        // No DELETE of it was seen: held until somebody says that it is meant.
+        decision.settle = Settled{
+            PromoState::missing,
+            Error(errcode::usage, "the row vanished without our trigger seeing it deleted",
+                  "Its code in Stripe is left as it is.", "SELECT * FROM stripe_sync_check();"),
+            {},
+            std::nullopt};
+      }
+      if (save_locked(job, decision) == Saved::ok) {
+        claimed.push_back({std::move(job), std::move(decision)});
+      }
+    }
+  });
+  if (failed) {
+    log_error(LOG, *failed);
+    claimed.clear();
+  }
+  return claimed;
+}
+
+Saved SpiPromoStore::save(PromoJob& job, const Decision& decision) {
+  Saved saved = Saved::busy;
+  const auto failed = in_transaction([&] {
+    run_once("SET CONSTRAINTS ALL IMMEDIATE");
+    tables_.refresh();
+    const auto generation = promo_state::lock_leased(job);
+    if (!generation) {
+      saved = promo_state::still_leased(job) ? Saved::busy : Saved::lost;
+      return;
+    }
+    if (*generation != job.generation) {
+      // What was decided on the old row is not sent.
+      if (decision.send && decision.send->writes()) job.unsettled.reset();
+      promo_state::Step step;
+      step.state = "pending";
+      step.due_in = Millis(0);
+      promo_state::write(job, step);
+      saved = Saved::released;
+      return;
+    }
+    saved = save_locked(job, decision);
+  });
+  if (failed) {
+    log_error(LOG, *failed);
+    return Saved::busy;
+  }
+  return saved;
+}
+
+void SpiPromoStore::number(PromoJob& job, const Operation& operation) {
+  if (!operation.writes()) return;
+  static Statement next{
+      "SELECT o.n, encode(sha256(convert_to($1 || '/' || $2 || '/' || $3 || '/' || o.n, 'UTF8')), 'hex')"
+      " FROM (SELECT CASE WHEN $4::bigint = 0 THEN nextval('stripe_sync.operation_number')"
+      "   ELSE $4::bigint END) o(n)"};
+  Rows rows;
+  as_extension_owner(
+      [&] { rows = next(installation_, account_, mode_, std::to_string(job.number)); });
+  job.number = std::stoll(*rows.at(0, 0));
+  job.idempotency_key = "stripe_sync-" + *rows.at(0, 1);
+}
+
+Saved SpiPromoStore::save_locked(PromoJob& job, const Decision& decision) {
+  if (decision.settle) return save_settled(job, *decision.settle);
+  if (decision.retry) {
+    save_retry(job, *decision.retry);
+    return Saved::released;
+  }
+  promo_state::Step step;
+  step.attempts = job.attempts;
+  if (decision.new_coupon_id) {
+    ++job.coupon_revision;
+    step.state = "pending";
+    step.due_in = Millis(0);
+    promo_state::write(job, step);
+    return Saved::released;
+  }
+  if (decision.send) number(job, *decision.send);
+  step.state = "sending";
+  step.keep_lease = true;
+  promo_state::write(job, step);
+  return Saved::ok;
+}
+
+// Shows an outcome in the row. What the row's table refuses becomes the outcome.
+void SpiPromoStore::project(PromoJob& job, const PromoTable::Projection& projection,
+                            Settled& outcome) {
+  if (job.deleted) return;
+  Error why;
+  PromoTable* table = tables_.find(job.table, why);
+  if (table == nullptr) return;
+  bool locked = false;
+  const auto failed = in_subtransaction([&] {
+    as_role(table_owner(table->oid()), [&] {
+      const auto found = table->lock(job.key);
+      locked = !found && table->read(job.key);
+      if (found) table->project(job.key, *found, projection);
+    });
+  });
+  if (locked || (failed && may_pass(*failed))) {
+    outcome.state = PromoState::pending;
+    outcome.wake_at.reset();
+  } else if (failed) {
+    outcome.state = PromoState::parked;
+    outcome.reason =
+        Error(errcode::usage, "the row's sync columns could not be written: " + failed->message,
+              failed->detail.empty() ? "The table's own triggers or constraints refused it."
+                                     : failed->detail,
+              "Correct the table, then SELECT stripe_sync_retry(" + quote_literal(job.code) + ");");
+  }
+}
+
+Saved SpiPromoStore::save_settled(PromoJob& job, const Settled& settled) {
+  Settled outcome = settled;
+  const std::string status = sync_status_of(settled.state);
+  PromoTable::Projection projection;
+  if (job.observed.coupon) projection.coupon_id = job.observed.coupon->id;
+  if (job.observed.code) projection.promotion_code_id = job.observed.code->id;
+  projection.status = status;
+  projection.synced_now = status == "synced";
+  projection.error = error_text(settled.reason);
+  if (settled.state != PromoState::missing && settled.state != PromoState::excluded) {
+    project(job, projection, outcome);
+  }
+  promo_state::Step step;
+  step.state = state_name(outcome.state);
+  step.attempted = outcome.state != PromoState::pending;
+  step.synced = status == "synced";
+  if (outcome.state == PromoState::pending) {
+    step.due_in = locked_row_again;
+  } else {
+    step.due_at = outcome.wake_at;
+  }
+  step.reason = outcome.reason;
+  step.warnings = outcome.warnings;
+  promo_state::write(job, step);
+  if (!outcome.reason.message.empty()) promo_state::note_error(job.code, outcome.reason);
+  return Saved::released;
+}
+
+void SpiPromoStore::save_retry(PromoJob& job, const Decision::Retry& retry) {
+  Settled outcome;
+  outcome.state = PromoState::retrying;
+  PromoTable::Projection projection;
+  projection.status = sync_status_of(outcome.state);
+  projection.error = error_text(retry.reason);
+  project(job, projection, outcome);
+  promo_state::Step step;
+  step.state = state_name(PromoState::retrying);
+  step.attempted = true;
+  step.attempts = job.attempts + (retry.counts ? 1 : 0);
+  step.due_in = retry.delay;
+  step.reason = retry.reason;
+  promo_state::write(job, step);
+  promo_state::note_error(job.code, retry.reason);
+}
+
+void SpiPromoStore::release(const PromoJob& job) {
+  const auto failed = in_transaction([&] {
+    if (!promo_state::lock_leased(job)) return;
+    promo_state::Step step;
+    step.state = "pending";
+    step.due_in = Millis(0);
+    step.attempts = job.attempts;
+    promo_state::write(job, step);
+  });
+  if (failed) log_error(LOG, *failed);
+}
+
+std::optional<Millis> SpiPromoStore::next_due() {
+  static Statement select{
+      "SELECT ceil(extract(epoch FROM least("
+      "(SELECT s.next_attempt FROM stripe_sync.promo_state s WHERE s.next_attempt IS NOT NULL"
+      "  AND s.lease IS NULL AND s.off ORDER BY s.next_attempt LIMIT 1),"
+      "(SELECT s.next_attempt FROM stripe_sync.promo_state s WHERE s.next_attempt IS NOT NULL"
+      "  AND s.lease IS NULL AND NOT s.off ORDER BY s.next_attempt LIMIT 1))"
+      " - clock_timestamp()) * 1000)::bigint"};
+  std::optional<Millis> due;
+  const auto failed = in_transaction([&] {
+    Rows rows;
+    as_extension_owner([&] { rows = select(); });
+    if (rows.single()) due = Millis(std::stoll(*rows.single()));
+  });
+  if (failed) log_error(LOG, *failed);
+  return due;
+}
+
+void SpiPromoStore::retry_now() {
+  const auto failed = in_transaction([&] {
+    run_as_owner(
+        "UPDATE stripe_sync.promo_state SET next_attempt = clock_timestamp()"
+        " WHERE state = 'retrying' AND next_attempt > clock_timestamp()");
+  });
+  if (failed) log_error(LOG, *failed);
+}
+
+void SpiPromoStore::clear_leases() {
+  const auto failed = in_transaction([&] {
+    run_as_owner(
+        "UPDATE stripe_sync.promo_state SET lease = NULL, state = 'pending',"
+        " next_attempt = clock_timestamp() WHERE lease IS NOT NULL");
+  });
+  if (failed) throw *failed;
+}
+
+}  // namespace stripe_sync::pg

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "sync/promo_store.hpp"
+
+#include "pg/promo_table.hpp"
+
+namespace stripe_sync::pg {
+
+/// The attached tables of this database, read anew when an attachment or its table has changed.
+class PromoTables {
+ public:
+  /// To be called at the start of a transaction, before find().
+  void refresh();
+  /// Nothing if the table is not attached (any more) or can't be read as attached: `why` says so.
+  PromoTable* find(const std::string& oid, Error& why);
+  std::vector<std::string> oids() const;
+
+ private:
+  struct Entry {
+    std::string signature;
+    std::unique_ptr<PromoTable> table;
+    Error broken;
+  };
+  std::map<std::string, Entry> entries_;
+};
+
+/// PromoStore over SPI. Our own tables are used as the extension's owner, a user's as that table's
+/// owner; nothing here waits for a lock.
+class SpiPromoStore final : public PromoStore {
+ public:
+  std::vector<Claimed> claim(int limit, const Decide& decide) override;
+  Saved save(PromoJob& job, const Decision& decision) override;
+  void release(const PromoJob& job) override;
+  std::optional<Millis> next_due() override;
+  void retry_now() override;
+
+  /// Who this installation is to Stripe; part of every idempotency key.
+  void set_identity(std::string installation, std::string account, std::string mode);
+
+  /// Leases of a worker that is gone: their rows are due again. At the start of a worker.
+  void clear_leases();
+
+  /// Compares every attached table with what was taken from it: rows that changed, appeared or
+  /// vanished without our triggers. Returns what is wrong with a table, if anything.
+  void reconcile();
+
+ private:
+  bool load(std::vector<Text> row, PromoJob& job, Error& why);
+  Saved save_locked(PromoJob& job, const Decision& decision);
+  Saved save_settled(PromoJob& job, const Settled& settled);
+  void save_retry(PromoJob& job, const Decision::Retry& retry);
+  void project(PromoJob& job, const PromoTable::Projection& projection, Settled& outcome);
+  void number(PromoJob& job, const Operation& operation);
+
+  PromoTables tables_;
+  std::string installation_;
+  std::string account_;
+  std::string mode_;
+};
+
+/// Compares one table, in the surrounding transaction: after attaching, and by reconcile().
+void reconcile_table(PromoTable& table);
+
+}  // namespace stripe_sync::pg

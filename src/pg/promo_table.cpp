@@ -1,0 +1,238 @@
+#include "pg/promo_table.hpp"
+
+#include <cstring>
+
+#include "pg/own_write.hpp"
+#include "pg/role.hpp"
+
+namespace stripe_sync::pg {
+
+const OwnWrite* own_write = nullptr;
+
+namespace {
+
+constexpr const char* sync_items[SyncColumns::count] = {
+    item::stripe_coupon_id, item::stripe_promotion_code_id, item::sync_status, "synced_at",
+    "sync_error"};
+
+bool is_sync_item(const std::string& name) {
+  for (const char* sync : sync_items) {
+    if (name == sync) return true;
+  }
+  return false;
+}
+
+// The first `limit` characters of UTF-8 text.
+std::string cut(const std::string& text, int limit) {
+  if (limit <= 0) return text;
+  int characters = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool starts = (static_cast<unsigned char>(text[i]) & 0xC0) != 0x80;
+    if (starts && ++characters > limit) return text.substr(0, i);
+  }
+  return text;
+}
+
+/// Announces a write to our triggers for as long as it lives.
+class Announce {
+ public:
+  explicit Announce(const OwnWrite* write) { own_write = write; }
+  ~Announce() { own_write = nullptr; }
+};
+
+}  // namespace
+
+std::string key_expression(const std::string& alias, const std::vector<std::string>& columns) {
+  std::string list;
+  for (const std::string& column : columns) {
+    if (!list.empty()) list += ", ";
+    list += "pg_catalog.format('%s', " + alias + "." + quote_name(column) + ")";
+  }
+  return columns.size() == 1 ? list : "(ARRAY[" + list + "])::pg_catalog.text";
+}
+
+std::vector<std::string> text_list(const json::Value& array) {
+  std::vector<std::string> list;
+  for (std::size_t i = 0; i < array.size(); ++i) list.push_back(array[i].text_or(""));
+  return list;
+}
+
+PromoTable::PromoTable(Oid oid, std::string name, std::string label, const json::Value& columns,
+                       std::vector<std::string> keys, AttachSettings settings)
+    : oid_(oid),
+      name_(std::move(name)),
+      label_(std::move(label)),
+      keys_(std::move(keys)),
+      settings_(std::make_shared<const AttachSettings>(std::move(settings))) {
+  load_types(columns);
+}
+
+PromoTable::~PromoTable() {
+  for (SPIPlanPtr plan : {read_, lock_, project_}) {
+    if (plan != nullptr) SPI_freeplan(plan);
+  }
+}
+
+void PromoTable::load_types(const json::Value& columns) {
+  static Statement types{
+      "SELECT a.attname, pg_catalog.format_type(a.atttypid, NULL),"
+      " CASE WHEN a.atttypid IN ('pg_catalog.varchar'::regtype, 'pg_catalog.bpchar'::regtype)"
+      "   AND a.atttypmod > 4 THEN a.atttypmod - 4 ELSE 0 END"
+      " FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::oid AND a.attnum > 0"
+      " AND NOT a.attisdropped"};
+  std::map<std::string, Column> by_name;
+  const Rows rows = types(std::to_string(oid_));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const std::string column = *rows.at(i, 0);
+    by_name[column] = {quote_name(column), *rows.at(i, 1), std::stoi(*rows.at(i, 2)), column};
+  }
+  for (const std::string& item : columns.keys()) {
+    const std::string column = columns[item].text_or("");
+    const auto found = by_name.find(column);
+    if (found == by_name.end()) {
+      throw Error(errcode::usage,
+                  label_ + " no longer has the column \"" + column + "\" for " + item,
+                  "It was dropped or renamed after the table was attached.",
+                  "SELECT * FROM stripe_sync_attach('" + label_ + "', ...);");
+    }
+    columns_[item] = found->second;
+    if (item != "synced_at" && item != "sync_error") items_.push_back(item);
+  }
+  for (const std::string& key : keys_) {
+    const auto found = by_name.find(key);
+    if (found == by_name.end()) {
+      throw Error(errcode::usage, label_ + " no longer has its key column \"" + key + "\"", "",
+                  "SELECT * FROM stripe_sync_attach('" + label_ + "', ...);");
+    }
+    key_types_.push_back(found->second.type);
+  }
+}
+
+std::string PromoTable::item_expression(const std::string& item) const {
+  const Column& column = columns_.at(item);
+  const std::string value = "t." + column.name;
+  if (column.type == "boolean") {
+    return "CASE WHEN " + value + " THEN 'true' WHEN NOT " + value + " THEN 'false' END";
+  }
+  if (column.type.rfind("timestamp", 0) == 0 || column.type == "date") {
+    // Seconds: a text would depend on the session's time zone and date style.
+    return "(EXTRACT(epoch FROM " + value + "::pg_catalog.timestamptz))::pg_catalog.text";
+  }
+  return "CASE WHEN " + value + " IS NOT NULL THEN pg_catalog.format('%s', " + value + ") END";
+}
+
+// Of what a push depends on: our own columns and the usage counter are no change.
+std::string PromoTable::hash_expression() const {
+  std::string formats, values;
+  for (const std::string& item : items_) {
+    if (is_sync_item(item) || item == item::used_count) continue;
+    formats += "%L,";
+    values += ", " + item_expression(item);
+  }
+  return "pg_catalog.hashtextextended(pg_catalog.format('" + formats + "'" + values + "), 0)";
+}
+
+std::string PromoTable::key_condition() const {
+  std::string condition;
+  for (std::size_t i = 0; i < keys_.size(); ++i) {
+    const std::string value = keys_.size() == 1
+                                  ? std::string("$1")
+                                  : "($1::pg_catalog.text[])[" + std::to_string(i + 1) + "]";
+    if (i > 0) condition += " AND ";
+    condition += "t." + quote_name(keys_[i]) + " OPERATOR(pg_catalog.=) " + value + "::" +
+                 key_types_[i];
+  }
+  return condition;
+}
+
+std::string PromoTable::select_list() const {
+  std::string list = "(" + hash_expression() + ")::pg_catalog.text, pg_catalog.format('%s', t." +
+                     columns_.at("sync_error").name + ")";
+  for (const std::string& item : items_) list += ", " + item_expression(item);
+  return list;
+}
+
+std::optional<PromoTable::Found> PromoTable::fetch(SPIPlanPtr& plan, const char* locking,
+                                                   const std::string& key) {
+  if (plan == nullptr) {
+    plan = keep_plan("SELECT " + select_list() + " FROM " + name_ + " t WHERE " + key_condition() +
+                         locking,
+                     1);
+  }
+  const Rows rows = run_plan(plan, {key});
+  if (rows.empty()) return std::nullopt;
+  Found found;
+  found.hash = std::stoll(*rows.at(0, 0));
+  found.sync_error = rows.at(0, 1).value_or("");
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    if (const Text& value = rows.at(0, i + 2)) found.row.values[items_[i]] = *value;
+  }
+  return found;
+}
+
+std::optional<PromoTable::Found> PromoTable::read(const std::string& key) {
+  return fetch(read_, "", key);
+}
+
+std::optional<PromoTable::Found> PromoTable::lock(const std::string& key) {
+  return fetch(lock_, " FOR UPDATE OF t SKIP LOCKED", key);
+}
+
+void PromoTable::project(const std::string& key, const Found& found,
+                         const Projection& projection) {
+  const auto shows = [&](const char* item, const Text& value) {
+    const std::string* now = found.row.get(item);
+    return !value || (now != nullptr && *now == *value);
+  };
+  const std::string error = cut(projection.error.value_or(""), columns_.at("sync_error").limit);
+  if (shows(item::stripe_coupon_id, projection.coupon_id) &&
+      shows(item::stripe_promotion_code_id, projection.promotion_code_id) &&
+      shows(item::sync_status, projection.status) && found.sync_error == error) {
+    return;
+  }
+  if (project_ == nullptr) {
+    std::string set;
+    for (int i = 0; i < SyncColumns::count; ++i) {
+      const Column& column = columns_.at(sync_items[i]);
+      const std::string value = "$" + std::to_string(i + 2) + "::" + column.type;
+      const bool keeps = i != SyncColumns::error && i != SyncColumns::status;
+      set += (i > 0 ? ", " : "") + column.name + " = " +
+             (keeps ? "COALESCE(" + value + ", t." + column.name + ")" : value);
+    }
+    project_ = keep_plan("UPDATE " + name_ + " t SET " + set + " WHERE " + key_condition(),
+                         1 + SyncColumns::count);
+  }
+  const Text values[SyncColumns::count] = {
+      projection.coupon_id, projection.promotion_code_id, projection.status,
+      projection.synced_now ? Text("now") : Text(), error.empty() ? Text() : Text(error)};
+  OwnWrite write{oid_, key.c_str(), {}};
+  for (int i = 0; i < SyncColumns::count; ++i) {
+    write.values[i] = {values[i].has_value() || i == SyncColumns::error,
+                       values[i] ? values[i]->c_str() : nullptr};
+  }
+  const Announce announce(&write);
+  const Rows done =
+      run_plan(project_, {key, values[0], values[1], values[2], values[3], values[4]});
+  if (done.affected != 1) {
+    throw Error(errcode::usage, "the row of " + label_ + " could not be updated",
+                "A rule or trigger of the table suppressed the write of its sync columns.",
+                "Let the table's owner update the sync columns.");
+  }
+}
+
+std::vector<Text> PromoTable::all_rows() {
+  std::string off = "false";
+  if (columns_.count(item::is_active) > 0) {
+    off = "COALESCE((" + item_expression(item::is_active) +
+          ") OPERATOR(pg_catalog.=) ANY ('{f,false,0}'::pg_catalog.text[]), false)";
+  }
+  const Rows rows = run_once(
+      "SELECT (pg_catalog.array_agg(" + key_expression("t", keys_) +
+      "))::pg_catalog.text, (pg_catalog.array_agg(" + item_expression(item::code) +
+      "))::pg_catalog.text, (pg_catalog.array_agg(" + off +
+      "))::pg_catalog.text, (pg_catalog.array_agg(" + hash_expression() +
+      "))::pg_catalog.text FROM " + name_ + " t");
+  return {rows.at(0, 0), rows.at(0, 1), rows.at(0, 2), rows.at(0, 3)};
+}
+
+}  // namespace stripe_sync::pg

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "json/json.hpp"
+#include "sync/promo_row.hpp"
+
+#include "pg/spi.hpp"
+
+namespace stripe_sync::pg {
+
+/// Names of the columns we write back to, in the order used everywhere.
+struct SyncColumns {
+  static constexpr int coupon_id = 0, promotion_code_id = 1, status = 2, synced_at = 3, error = 4;
+  static constexpr int count = 5;
+};
+
+/// SQL of a row's key as text: the column's text, or an array's of several. Only output functions
+/// run: a user's cast could do anything.
+std::string key_expression(const std::string& alias, const std::vector<std::string>& columns);
+
+/// Strings of a JSON array.
+std::vector<std::string> text_list(const json::Value& array);
+
+/// A user's promo table as attached, with the statements that read and write it. They run as the
+/// table's owner (as_role) and name everything in full.
+class PromoTable {
+ public:
+  /// From the attachment's row; reads the columns' types. `label` is schema.table, unquoted.
+  PromoTable(Oid oid, std::string name, std::string label, const json::Value& columns,
+             std::vector<std::string> keys, AttachSettings settings);
+  ~PromoTable();
+  PromoTable(const PromoTable&) = delete;
+  PromoTable& operator=(const PromoTable&) = delete;
+
+  Oid oid() const { return oid_; }
+  const std::string& label() const { return label_; }
+  const std::shared_ptr<const AttachSettings>& settings() const { return settings_; }
+
+  struct Found {
+    PromoRow row;  ///< sync_status and the ids among it
+    std::int64_t hash = 0;
+    std::string sync_error;
+  };
+  /// The row as committed now; nothing if there is none.
+  std::optional<Found> read(const std::string& key);
+  /// The same, locked; nothing if there is none or somebody else holds it.
+  std::optional<Found> lock(const std::string& key);
+
+  /// What the row shall show. Nothing = that column keeps its value.
+  struct Projection {
+    Text coupon_id;
+    Text promotion_code_id;
+    std::string status;
+    bool synced_now = false;
+    Text error;  ///< NULL when nothing: always written
+  };
+  /// Writes the sync columns; the row must be locked. Writes nothing if it shows this already.
+  void project(const std::string& key, const Found& found, const Projection& projection);
+
+  /// Every row: keys, codes, off flags and hashes, as four arrays in text form.
+  std::vector<Text> all_rows();
+
+ private:
+  struct Column {
+    std::string name;  ///< quoted
+    std::string type;
+    int limit = 0;     ///< characters, of varchar and char; 0 = none
+    std::string raw_name;
+  };
+  void load_types(const json::Value& columns);
+  std::string item_expression(const std::string& item) const;
+  std::string hash_expression() const;
+  std::string key_condition() const;
+  std::string select_list() const;
+  std::optional<Found> fetch(SPIPlanPtr& plan, const char* locking, const std::string& key);
+
+  Oid oid_;
+  std::string name_;
+  std::string label_;
+  std::vector<std::string> keys_;
+  std::vector<std::string> items_;  ///< order of the select list
+  std::map<std::string, Column, std::less<>> columns_;
+  std::vector<std::string> key_types_;
+  std::shared_ptr<const AttachSettings> settings_;
+  SPIPlanPtr read_ = nullptr;
+  SPIPlanPtr lock_ = nullptr;
+  SPIPlanPtr project_ = nullptr;
+};
+
+}  // namespace stripe_sync::pg

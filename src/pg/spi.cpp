@@ -1,0 +1,95 @@
+#include "pg/spi.hpp"
+
+namespace stripe_sync::pg {
+
+namespace {
+
+[[noreturn]] void throw_spi(const char* doing, int code) {
+  throw Error(errcode::internal,
+              std::string(doing) + " failed: " + SPI_result_code_string(code));
+}
+
+// A text datum in the current memory context.
+Datum make_text(const char* data, std::size_t length) {
+  return pg_call(
+      [=] { return PointerGetDatum(cstring_to_text_with_len(data, static_cast<int>(length))); });
+}
+
+std::vector<Text> copy_row(SPITupleTable* table, std::uint64_t row) {
+  const int columns = table->tupdesc->natts;
+  std::vector<Text> values(columns);
+  for (int column = 0; column < columns; ++column) {
+    const char* value = pg_call(
+        [=] { return SPI_getvalue(table->vals[row], table->tupdesc, column + 1); });
+    if (value != nullptr) values[column] = value;
+  }
+  return values;
+}
+
+}  // namespace
+
+SPIPlanPtr keep_plan(std::string_view sql, int arguments) {
+  const std::string text(sql);
+  const char* source = text.c_str();
+  return pg_call([=] {
+    Oid* types = static_cast<Oid*>(palloc(sizeof(Oid) * (arguments + 1)));
+    for (int i = 0; i < arguments; ++i) types[i] = TEXTOID;
+    SPIPlanPtr plan = SPI_prepare(source, arguments, types);
+    if (plan != nullptr) SPI_keepplan(plan);
+    pfree(types);
+    return plan;
+  });
+}
+
+Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments) {
+  if (plan == nullptr) throw Error(errcode::internal, "a statement could not be prepared");
+  std::vector<Datum> values;
+  std::string nulls;
+  for (const Text& argument : arguments) {
+    values.push_back(argument ? make_text(argument->data(), argument->size()) : Datum(0));
+    nulls.push_back(argument ? ' ' : 'n');
+  }
+  Datum* data = values.data();
+  const char* flags = nulls.c_str();
+  const int code = pg_call([=] { return SPI_execute_plan(plan, data, flags, false, 0); });
+  if (code < 0) throw_spi("a statement", code);
+
+  Rows rows;
+  rows.affected = SPI_processed;
+  SPITupleTable* table = SPI_tuptable;
+  if (table != nullptr) {
+    rows.rows_.reserve(table->numvals);
+    for (std::uint64_t row = 0; row < table->numvals; ++row) {
+      rows.rows_.push_back(copy_row(table, row));
+    }
+    pg_call([=] { SPI_freetuptable(table); });
+  }
+  return rows;
+}
+
+Rows run_once(const std::string& sql) {
+  const char* source = sql.c_str();
+  SPIPlanPtr plan = pg_call([=] { return SPI_prepare(source, 0, nullptr); });
+  Rows rows = run_plan(plan, {});
+  pg_call([=] { SPI_freeplan(plan); });
+  return rows;
+}
+
+std::string quote_name(const std::string& name) {
+  const char* source = name.c_str();
+  return pg_call([=] { return quote_identifier(source); });
+}
+
+std::string quote_literal(const std::string& text) {
+  const char* source = text.c_str();
+  return pg_call([=] { return quote_literal_cstr(source); });
+}
+
+std::string text_argument(FunctionCallInfo fcinfo, int n) {
+  const Datum datum = fcinfo->args[n].value;
+  return pg_call([=] { return text_to_cstring(DatumGetTextPP(datum)); });
+}
+
+Datum text_datum(std::string_view text) { return make_text(text.data(), text.size()); }
+
+}  // namespace stripe_sync::pg

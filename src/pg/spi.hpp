@@ -1,0 +1,70 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/error.hpp"
+
+#include "pg/boundary.hpp"
+
+namespace stripe_sync::pg {
+
+/// A parameter or column in its text form; nothing = NULL.
+using Text = std::optional<std::string>;
+
+/// A statement's result, copied out of PostgreSQL's memory.
+class Rows {
+ public:
+  std::size_t size() const { return rows_.size(); }
+  bool empty() const { return rows_.empty(); }
+  const Text& at(std::size_t row, std::size_t column) const { return rows_.at(row).at(column); }
+  /// First column of the first row.
+  Text single() const { return rows_.empty() ? Text() : rows_[0].at(0); }
+  std::uint64_t affected = 0;
+
+ private:
+  friend Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments);
+  std::vector<std::vector<Text>> rows_;
+};
+
+/// Prepares a statement whose parameters are all text ($1::bigint where another type is meant) and
+/// keeps it for the life of the process.
+SPIPlanPtr keep_plan(std::string_view sql, int arguments);
+
+/// Runs a kept plan in the surrounding SPI connection.
+Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments);
+
+/// A fixed statement, prepared on first use. Names in it are qualified: it runs under any
+/// search_path.
+struct Statement {
+  const char* sql;
+  SPIPlanPtr plan = nullptr;
+
+  template <class... Arguments>
+  Rows operator()(const Arguments&... arguments) {
+    if (plan == nullptr) plan = keep_plan(sql, sizeof...(arguments));
+    return run_plan(plan, std::vector<Text>{Text(arguments)...});
+  }
+};
+
+/// Prepares, runs and forgets: utility statements and SQL made for one table.
+Rows run_once(const std::string& sql);
+
+/// Connects to SPI for the length of a call from SQL; the failure path is PostgreSQL's.
+template <class F>
+void with_spi(const F& f) {
+  pg_call([] { SPI_connect(); });
+  f();
+  pg_call([] { SPI_finish(); });
+}
+
+/// An identifier or literal, quoted as SQL needs it.
+std::string quote_name(const std::string& name);
+std::string quote_literal(const std::string& text);
+
+std::string text_argument(FunctionCallInfo fcinfo, int n);
+Datum text_datum(std::string_view text);
+
+}  // namespace stripe_sync::pg

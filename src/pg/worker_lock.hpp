@@ -1,0 +1,21 @@
+#pragma once
+// One worker per database: it holds a lock for as long as it lives. The same lock tells others
+// which process that is, so that its latch can be set at commit. No SQL function can take it: its
+// tag differs from those of advisory locks in the last field.
+
+namespace stripe_sync::pg {
+
+/// Takes the lock for the life of this process; false if another worker of this database has it.
+bool take_worker_lock();
+
+/// Sets the latch of this database's worker; false if none runs. Finds it anew at most once a
+/// second when there is none.
+bool wake_worker();
+
+/// The same once the current transaction has committed.
+void wake_worker_at_commit();
+
+/// Registers the transaction callback; once, from _PG_init.
+void init_wake();
+
+}  // namespace stripe_sync::pg

@@ -1,0 +1,129 @@
+#include "pg/boundary.hpp"
+#include "pg/promo_store.hpp"
+#include "pg/role.hpp"
+#include "pg/spi.hpp"
+#include "pg/start_worker.hpp"
+#include "pg/worker_lock.hpp"
+#include "sync/money.hpp"
+
+extern "C" {
+#include "catalog/pg_class.h"
+#include "funcapi.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+}
+
+using namespace stripe_sync;
+using namespace stripe_sync::pg;
+
+namespace {
+
+// Attaching makes the worker read and write the table for good: its owner's decision alone.
+void require_owner(Oid table) {
+  const Oid owner_role = table_owner(table);
+  const bool owner = pg_call([=] { return has_privs_of_role(GetUserId(), owner_role); });
+  if (owner) return;
+  throw Error(sqlstate("42501"), "must be owner of the promo table",
+              "Attaching lets the worker read and write it.", "Call it as the table's owner.");
+}
+
+Text argument_text(FunctionCallInfo fcinfo, int n) {
+  if (fcinfo->args[n].isnull) return Text();
+  const Datum value = fcinfo->args[n].value;
+  const char* text = pg_call([=] {
+    Oid output;
+    bool varlena;
+    getTypeOutputInfo(get_fn_expr_argtype(fcinfo->flinfo, n), &output, &varlena);
+    return OidOutputFunctionCall(output, value);
+  });
+  return Text(text);
+}
+
+// All rows of a result of text columns, as this function's.
+void return_rows(FunctionCallInfo fcinfo, const Rows& rows, int columns) {
+  pg_call([=] { InitMaterializedSRF(fcinfo, 0); });
+  ReturnSetInfo* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    std::vector<Datum> values(columns);
+    std::vector<char> nulls(columns);
+    for (int column = 0; column < columns; ++column) {
+      const Text& value = rows.at(row, column);
+      nulls[column] = !value;
+      if (value) values[column] = text_datum(*value);
+    }
+    Datum* data = values.data();
+    bool* flags = reinterpret_cast<bool*>(nulls.data());
+    pg_call([=] { tuplestore_putvalues(result->setResult, result->setDesc, data, flags); });
+  }
+}
+
+// The rows that are there already: into state, so that the worker finds them after the commit.
+void queue_rows(Oid table) {
+  PromoTables tables;
+  tables.refresh();
+  Error why;
+  PromoTable* attached = tables.find(std::to_string(table), why);
+  if (attached == nullptr) throw why;
+  reconcile_table(*attached);
+}
+
+void check_settings(FunctionCallInfo fcinfo) {
+  if (const Text currency = argument_text(fcinfo, 1)) {
+    const auto known = normalise_currency(*currency);
+    if (!known) throw known.error();
+  }
+  if (const Text duration = argument_text(fcinfo, 2)) {
+    if (*duration != "once" && *duration != "repeating" && *duration != "forever") {
+      throw Error(errcode::usage, "duration must be once, repeating or forever, not \"" +
+                                      *duration + "\"",
+                  "", "duration => 'once'");
+    }
+  }
+  if (const Text months = argument_text(fcinfo, 3)) {
+    if (std::stoi(*months) <= 0) {
+      throw Error(errcode::usage, "duration_in_months must be positive", "",
+                  "duration_in_months => 3");
+    }
+  }
+}
+
+Oid table_argument(FunctionCallInfo fcinfo) {
+  if (fcinfo->args[0].isnull) throw Error(errcode::usage, "promo_table must not be null");
+  return DatumGetObjectId(fcinfo->args[0].value);
+}
+
+}  // namespace
+
+STRIPE_SYNC_FUNCTION(stripe_sync_attach) {
+  const Oid table = table_argument(fcinfo);
+  require_owner(table);
+  check_settings(fcinfo);
+  const bool dry_run = !fcinfo->args[9].isnull && DatumGetBool(fcinfo->args[9].value);
+  static Statement attach{
+      "SELECT * FROM stripe_sync.attach_table($1::oid::regclass, lower(btrim($2)), $3, $4::integer,"
+      " $5, $6, $7::text[], $8::jsonb, coalesce($9::boolean, false), coalesce($10::boolean, false))"};
+  Rows report;
+  with_spi([&] {
+    as_extension_owner([&] {
+      report = attach(std::to_string(table), argument_text(fcinfo, 1), argument_text(fcinfo, 2),
+                      argument_text(fcinfo, 3), argument_text(fcinfo, 4), argument_text(fcinfo, 5),
+                      argument_text(fcinfo, 6), argument_text(fcinfo, 7), argument_text(fcinfo, 8),
+                      argument_text(fcinfo, 9));
+    });
+    if (dry_run) return;
+    queue_rows(table);
+    start_worker(StartWorker::after_commit);
+    wake_worker_at_commit();
+  });
+  return_rows(fcinfo, report, 4);
+  return Datum(0);
+}
+
+STRIPE_SYNC_FUNCTION(stripe_sync_detach) {
+  const Oid table = table_argument(fcinfo);
+  require_owner(table);
+  static Statement detach{"SELECT stripe_sync.detach_table($1::oid::regclass)"};
+  with_spi([&] { as_extension_owner([&] { detach(std::to_string(table)); }); });
+  return Datum(0);
+}

@@ -1,0 +1,17 @@
+#include "pg/guc.hpp"
+#include "pg/postgres.hpp"
+#include "pg/start_worker.hpp"
+#include "pg/worker_lock.hpp"
+
+extern "C" {
+PG_MODULE_MAGIC;
+PGDLLEXPORT void _PG_init(void);
+}
+
+void _PG_init(void) {
+  stripe_sync::pg::guc::define();
+  stripe_sync::pg::init_wake();
+  if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade) {
+    stripe_sync::pg::register_static_workers();
+  }
+}

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <optional>
+
+#include "sync/promo_plan.hpp"
+
+#include "core/no_postgres.hpp"
+
+namespace stripe_sync {
+
+/// Takes a code that is the row's, whatever its terms, into observed.
+void take_own(Situation& situation, const PromotionCode& code, const std::optional<Coupon>& coupon);
+
+/// Takes somebody's code if all its terms are what the row asks for (`mapped` is Desired); else the
+/// conflict, with both sides.
+std::optional<Error> adopt(Situation& situation, const PromotionCode& code, const Coupon& coupon);
+
+}  // namespace stripe_sync

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "sync/promo_plan.hpp"
+
+#include "core/no_postgres.hpp"
+
+// What planning and absorbing both ask of a situation.
+
+namespace stripe_sync {
+
+/// The coupon's part of differing_terms().
+std::vector<std::string> differing_coupon_terms(const Desired& desired, const Coupon& coupon);
+
+/// Nothing is left of what max_redemptions allows.
+bool used_up(const PromotionCode& code);
+
+/// The row is gone or switched off by its own word.
+bool ordered_off(const Situation& situation);
+/// The code must not be redeemable, whatever its terms.
+bool wants_off(const Situation& situation);
+
+/// The promotion code id that the row carries, as long as nothing else is known of the row in
+/// Stripe; empty = none.
+std::string carried_code(const Situation& situation);
+
+}  // namespace stripe_sync

@@ -1,0 +1,212 @@
+#include "sync/promo_map.hpp"
+
+#include <algorithm>
+#include <cctype>
+
+#include "sync/money.hpp"
+#include "sync/promo_text.hpp"
+
+namespace stripe_sync {
+namespace {
+
+constexpr std::size_t max_code = 500;         // stripe.md section 7
+constexpr std::size_t max_name = 40;          // section 6
+constexpr std::size_t max_description = 500;  // of a metadata value: section 1.2
+// "At most 5 years ahead" (section 7): of any five years, the shortest.
+constexpr std::int64_t max_expiry_ahead = (5 * 365 + 1) * std::int64_t{86'400};
+
+bool code_character(char c) {
+  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+}
+
+Refusal map_code(Mapping& m) {
+  const std::string code = text_of(m.row, item::code);
+  const char* need = "Stripe takes letters A-Z and a-z, digits and - in a code.";
+  if (code.empty()) return invalid("code is empty", need, "Give the row a code.");
+  const auto bad = std::find_if_not(code.begin(), code.end(), code_character);
+  if (bad != code.end()) {
+    const std::string_view rest = std::string_view(code).substr(bad - code.begin());
+    const std::string_view before = std::string_view(code).substr(0, bad - code.begin());
+    return invalid("code \"" + code + "\" has " +
+                       character_name(rest.substr(0, character_length(rest))) + " at position " +
+                       std::to_string(character_count(before) + 1),
+                   need, "Take that character out of the code.");
+  }
+  if (code.size() > max_code)
+    return invalid("code has " + std::to_string(code.size()) + " characters",
+                   "Stripe takes at most 500.", "Use a shorter code.");
+  m.desired.code = code;
+  return {};
+}
+
+Refusal map_description(Mapping& m) {
+  const std::string description = text_of(m.row, item::description);
+  m.desired.description = first_characters(description, max_description);
+  m.desired.name = cut_at_word(folded(description), max_name);
+  return {};
+}
+
+/// A boolean column; `fallback` where it says nothing.
+Result<bool> flag(const PromoRow& row, const char* column, bool fallback) {
+  const std::string text = lowered(text_of(row, column));
+  if (text.empty()) return fallback;
+  if (text == "true" || text == "false") return text == "true";
+  return invalid(std::string(column) + " is \"" + text + "\"", "It must be true or false.",
+                 "Set " + std::string(column) + " to true or false.");
+}
+
+/// A time column; nothing = NULL.
+Result<std::optional<std::int64_t>> moment(const PromoRow& row, const char* column) {
+  const std::string text = text_of(row, column);
+  if (text.empty()) return std::optional<std::int64_t>();
+  const auto time = unix_time(text);
+  if (time) return time;
+  return invalid(std::string(column) + " is \"" + text + "\", which is not a time",
+                 "Stripe needs a point in time.",
+                 "Set " + std::string(column) + " to a time, or to NULL.");
+}
+
+Refusal map_expiry(Mapping& m) {
+  const auto expires = moment(m.row, item::expires_at);
+  if (!expires) return expires.error();
+  if (!expires.value() || *expires.value() == time_never) return {};
+  const std::int64_t time = *expires.value();
+  if (time > m.now + max_expiry_ahead)
+    return invalid("expires_at is " + time_text(time) + ", more than 5 years ahead",
+                   "Stripe takes an expiry at most 5 years ahead.",
+                   "Set expires_at to at most 5 years from now, or to NULL for a code that never "
+                   "expires.");
+  m.desired.expires_at = time;
+  m.desired.expired = time <= m.now;
+  return {};
+}
+
+Refusal map_start(Mapping& m) {
+  const auto starts = moment(m.row, item::starts_at);
+  if (!starts) return starts.error();
+  if (!starts.value() || *starts.value() <= m.now) return {};
+  const std::int64_t time = *starts.value();
+  if (time == time_never)
+    return invalid("starts_at is infinity: the promo code would never start",
+                   "A code is switched on in Stripe when its start has come.",
+                   "Set starts_at to a time, or is_active to false.");
+  if (m.desired.expires_at && time >= *m.desired.expires_at)
+    return invalid("starts_at (" + time_text(time) + ") is not before expires_at (" +
+                       time_text(*m.desired.expires_at) + ")",
+                   "A code must start before it expires.", "Correct one of the two.");
+  m.desired.starts_at = time;
+  return {};
+}
+
+Refusal map_uses(Mapping& m) {
+  const std::string text = text_of(m.row, item::max_uses);
+  if (text.empty()) return {};
+  const Scaled uses = scaled_number(text, 0);
+  if (uses.fault != NumberFault::none || uses.value < 0)
+    return invalid("max_uses is " + text,
+                   "Stripe needs a whole number of redemptions above 0, or no limit.",
+                   "Set max_uses to a whole number, or to NULL for no limit.");
+  m.desired.max_redemptions = uses.value - std::max<std::int64_t>(m.used_before, 0);
+  m.desired.exhausted = *m.desired.max_redemptions <= 0;
+  return {};
+}
+
+Refusal map_minimum(Mapping& m) {
+  const std::string text = text_of(m.row, item::minimum_amount);
+  if (text.empty()) return {};
+  std::string currency = text_of(m.row, item::currency);
+  if (currency.empty()) currency = trimmed(m.settings.currency);
+  if (currency.empty()) currency = m.desired.terms.currency;
+  if (currency.empty())
+    return invalid("minimum_amount is " + text + ", but of which currency is said nowhere",
+                   "Stripe needs a currency with a minimum amount.",
+                   "Give the row a currency, or attach the table again with currency => ...");
+  const auto code = normalise_currency(currency);
+  if (!code) return in_column(item::currency, code.error());
+  const auto amount = minor_units(text, code.value());
+  if (!amount) return in_column(item::minimum_amount, amount.error());
+  if (amount.value() < 0)
+    return invalid("minimum_amount is " + text, "Stripe needs an amount above 0.",
+                   "Set minimum_amount to an amount above 0, or to NULL.");
+  if (amount.value() == 0) return {};
+  m.desired.minimum_amount = amount.value();
+  m.desired.minimum_amount_currency = code.value();
+  return {};
+}
+
+Refusal map_restrictions(Mapping& m) {
+  const auto first_time = flag(m.row, item::first_time_only, false);
+  if (!first_time) return first_time.error();
+  m.desired.first_time_only = first_time.value();
+
+  const std::string customer = text_of(m.row, item::stripe_customer_id);
+  const bool plain = std::all_of(customer.begin(), customer.end(),
+                                 [](unsigned char c) { return std::isalnum(c) || c == '_'; });
+  if (!customer.empty() && (!plain || customer.rfind("cus_", 0) != 0 || customer.size() == 4))
+    return invalid("stripe_customer_id is \"" + customer + "\", which is not a customer's id",
+                   "Stripe needs an id such as cus_NffrFeUfNV2Hib.",
+                   "Set stripe_customer_id to the customer's id in Stripe, or to NULL.");
+  m.desired.customer = customer;
+  return map_minimum(m);
+}
+
+/// Whether the code may be redeemed now, once everything else is known.
+Refusal map_active(Mapping& m) {
+  const auto active = flag(m.row, item::is_active, true);
+  if (!active) return active.error();
+  Desired& d = m.desired;
+  d.active = active.value() && !d.expired && !d.exhausted && !d.starts_at;
+  return {};
+}
+
+}  // namespace
+
+Error invalid(std::string message, std::string detail, std::string hint) {
+  return Error(errcode::invalid_promo_code, std::move(message), std::move(detail), std::move(hint));
+}
+
+Error in_column(const char* column, Error error) {
+  error.message = std::string(column) + ": " + error.message;
+  return error;
+}
+
+std::string text_of(const PromoRow& row, const char* column) {
+  const std::string* value = row.get(column);
+  return value ? std::string(trimmed(*value)) : std::string();
+}
+
+std::string filled_columns(const PromoRow& row, std::initializer_list<const char*> columns) {
+  std::vector<std::string> filled;
+  for (const char* column : columns) {
+    const std::string text = text_of(row, column);
+    if (!text.empty()) filled.push_back(std::string(column) + " holds " + text);
+  }
+  return joined(filled, " and ");
+}
+
+Mapped map_promo(const PromoRow& row, const AttachSettings& settings, const Catalog& catalog,
+                 std::int64_t used_before, std::int64_t now) {
+  // Expiry before start, terms before restrictions (a minimum's currency), all before active.
+  constexpr Refusal (*steps[])(Mapping&) = {map_code,         map_description, map_expiry,
+                                            map_start,        map_uses,        map_terms,
+                                            map_restrictions, map_active};
+  Mapping mapping{row, settings, catalog, used_before, now};
+  for (auto step : steps) {
+    if (Refusal refusal = step(mapping)) return Parked{std::move(*refusal)};
+    if (mapping.needs_prices()) return mapping.need;
+  }
+  add_warnings(mapping);
+  if (mapping.needs_prices()) return mapping.need;
+  return mapping.desired;
+}
+
+bool says_off(const PromoRow& row) {
+  return lowered(text_of(row, item::is_active)) == "false";
+}
+
+bool is_over(const PromoRow& row, std::int64_t now) {
+  const auto expires = moment(row, item::expires_at);
+  return expires && expires.value() && *expires.value() <= now;
+}
+
+}  // namespace stripe_sync

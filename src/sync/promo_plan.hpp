@@ -1,0 +1,186 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "json/json.hpp"
+#include "stripe/client.hpp"
+#include "sync/promo_row.hpp"
+
+#include "core/no_postgres.hpp"
+
+namespace stripe_sync {
+
+/// Stripe's coupon as last seen. Reads both shapes (before and after 2025-09-30.clover).
+struct Coupon {
+  std::string id;
+  bool valid = true;
+  CouponTerms terms;
+  bool products_known = false;  ///< applies_to is hidden unless expanded
+  std::string name;
+  std::map<std::string, std::string, std::less<>> metadata;
+  /// Limits and currencies that only somebody else's coupon has: no row can ask for them.
+  std::optional<std::int64_t> redeem_by;
+  std::optional<std::int64_t> max_redemptions;
+  std::vector<std::string> other_currencies;
+  json::Value raw;  ///< the object it was read from
+
+  static std::optional<Coupon> from(const json::Value& object);
+};
+
+struct PromotionCode {
+  std::string id;
+  std::string code;
+  std::string coupon;
+  bool active = false;
+  std::optional<std::int64_t> expires_at;
+  std::optional<std::int64_t> max_redemptions;
+  std::int64_t times_redeemed = 0;
+  std::string customer;  ///< or customer account
+  bool first_time_only = false;
+  std::optional<std::int64_t> minimum_amount;
+  std::string minimum_amount_currency;
+  std::vector<std::string> other_minimum_currencies;
+  std::map<std::string, std::string, std::less<>> metadata;
+  json::Value raw;
+
+  static std::optional<PromotionCode> from(const json::Value& object);
+};
+
+/// What Stripe was last seen to hold for a row.
+struct Observed {
+  std::optional<Coupon> coupon;
+  std::optional<PromotionCode> code;
+  /// The promotion code id that the row carries and that is not this row's in Stripe (unknown
+  /// there, or another row's): not asked again.
+  std::string unknown_code;
+
+  /// {"coupon": {...}, "promotion_code": {...}} as stored with the row's state.
+  std::string dump() const;
+  static Observed parse(std::string_view text);
+};
+
+/// Who we are to Stripe: marks both objects, so that a lost answer can be found again.
+struct Identity {
+  std::string installation;  ///< metadata[stripe_sync_installation]
+  std::string row;           ///< metadata[stripe_sync_row]: "public.promo_codes/42"
+  std::string coupon_id;     ///< id the next new coupon gets
+};
+
+/// One Stripe request of a plan.
+struct Operation {
+  enum class Kind {
+    create_coupon,
+    update_coupon,
+    create_code,
+    update_code,
+    read_coupon,  ///< GET /v1/coupons/{id}, expanded
+    read_code,    ///< GET /v1/promotion_codes/{id}, coupon expanded
+    find_code,    ///< list by text: who holds it
+  };
+  Kind kind = Kind::create_coupon;
+  stripe::Call call;  ///< without the idempotency key
+  std::string what;   ///< for messages: "create coupon BETA50-3fa2c1"
+
+  bool writes() const { return kind <= Kind::update_code; }
+  bool same_request(const Operation& other) const;
+  std::string dump() const;  ///< JSON, as stored while the outcome is unknown
+  static std::optional<Operation> parse(std::string_view text);
+};
+const char* kind_name(Operation::Kind kind);
+
+/// A write whose outcome must be found out before anything else is sent.
+struct Unsettled {
+  Operation operation;
+  /// Stripe's refusal, when it refused for a reason that needs a look (id or text taken): what the
+  /// row is parked with if the look explains nothing.
+  std::optional<Error> refusal;
+  bool looked = false;  ///< looked since; the write was found not to have been done
+  bool spent = false;   ///< Stripe holds its number for another request: take a new one
+};
+
+/// States of a row (design.md section 4); `sync_status` is their projection.
+enum class PromoState {
+  pending,
+  sending,
+  retrying,
+  synced,
+  scheduled,
+  exhausted,
+  expired,
+  parked,
+  conflict,
+  missing,
+  excluded,
+};
+const char* state_name(PromoState state);
+/// What the row's sync_status shows: pending, synced, error or manual.
+const char* sync_status_of(PromoState state);
+
+/// Everything a plan is made from.
+struct Situation {
+  PromoRow row;
+  bool deleted = false;  ///< the row is gone: only switching off is left
+  Mapped mapped = Parked{};
+  Observed observed;
+  Identity identity;
+  std::optional<Unsettled> unsettled;
+  /// What `mapped` was made with. Lowered by absorb() when a code is adopted, by the uses that it
+  /// has counted itself.
+  std::int64_t used_before = 0;
+  std::int64_t now = 0;
+};
+
+/// Where a row stands when its plan has nothing (more) to send.
+struct Settled {
+  PromoState state = PromoState::synced;
+  Error reason;  ///< empty message = none
+  std::vector<std::string> warnings;
+  std::optional<std::int64_t> wake_at;  ///< Unix seconds: start or expiry, when to look again
+};
+
+/// The ordered requests that turn observed into desired, and where that leads.
+struct Plan {
+  std::vector<Operation> operations;
+  Settled end;
+  /// The coupon made for earlier terms was never used: the new terms need another id.
+  bool needs_new_coupon_id = false;
+};
+
+/// Pure. Carried out one operation at a time: after each answer absorb() is called and the plan
+/// made anew. With NeedPrices (or a Parked without a reason) only looks and switching off are
+/// planned; with nothing of these left the end is pending: read the prices and ask again.
+Plan plan_promo(const Situation& situation);
+
+/// What an answer did to a row.
+struct Effect {
+  enum class Next {
+    go_on,     ///< plan again, now
+    retry,     ///< plan again after a pause (reason says why); the outcome may be unknown
+    parked,    ///< refused for good: reason
+    conflict,  ///< the code is somebody else's in Stripe, with other terms: reason
+    blocked,   ///< nothing can be sent for any row (401, 403 ...): reason
+    salt,      ///< another object has our coupon id: take the next revision's id
+  };
+  Next next = Next::go_on;
+  Error reason;
+  Millis retry_after{0};
+  /// The write was not executed (429, never sent): the same number may be used again.
+  bool keep_number = false;
+};
+
+/// Takes an answer into observed and unsettled. Every unknown outcome leaves an Unsettled. Needs
+/// `mapped` too: whether a write was done, and whether a found code is adopted, is told by what the
+/// row asks for. A replayed answer to a first send is to be passed as Verdict::unknown.
+Effect absorb(Situation& situation, const Operation& operation, const stripe::Answer& answer);
+
+/// Differences between what the row asks for and what Stripe holds that can't be changed in place,
+/// each "discount: database 50 %, Stripe 40 %". Compared at Stripe's precision.
+std::vector<std::string> differing_terms(const Desired& desired, const Coupon& coupon,
+                                         const PromotionCode& code);
+
+}  // namespace stripe_sync

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "sync/promo_plan.hpp"
+
+#include "core/no_postgres.hpp"
+
+// The requests that plans are made of (stripe.md sections 6 and 7).
+
+namespace stripe_sync {
+
+Operation create_coupon(const Desired& desired, const Identity& identity);
+/// Only what differs; nothing when nothing does.
+std::optional<Operation> update_coupon(const Desired& desired, const Identity& identity,
+                                       const Coupon& coupon);
+Operation create_code(const Desired& desired, const Identity& identity, const std::string& coupon);
+Operation switch_off(const PromotionCode& code);
+/// Marks, and switching on with `activate`; nothing when there is nothing to change.
+std::optional<Operation> update_code(const PromotionCode& code, const Identity& identity,
+                                     bool activate);
+
+Operation read_coupon(const std::string& id);
+Operation read_code(const std::string& id);
+Operation find_code(const std::string& text);
+/// The look that tells what became of a write.
+Operation look_for(const Operation& write);
+
+/// Value of a parameter that was sent; empty = none.
+std::string parameter(const Operation& operation, std::string_view name);
+
+/// Whose mark an object's metadata bears.
+enum class Owner { this_row, other_row, nobody };
+Owner owner_of(const std::map<std::string, std::string, std::less<>>& metadata,
+               const Identity& identity);
+
+}  // namespace stripe_sync

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sync/promo_plan.hpp"
+#include "sync/promo_row.hpp"
+
+#include "core/no_postgres.hpp"
+
+namespace stripe_sync {
+
+/// A claimed row: what it was when claimed, and how far its push has come. Lives in the worker's
+/// memory while the push is under way; everything needed after a crash is in the row's state.
+struct PromoJob {
+  std::string table;  ///< oid of the promo table, as text
+  std::string key;
+  std::string code;
+  std::int64_t lease = 0;
+  std::int64_t generation = 0;
+  std::int64_t coupon_revision = 1;
+  std::optional<std::int64_t> used_before;
+  int attempts = 0;
+
+  PromoRow row;
+  bool deleted = false;
+  std::optional<std::int64_t> row_hash;
+  std::shared_ptr<const AttachSettings> settings;
+  Observed observed;
+  Identity identity;
+
+  std::optional<Unsettled> unsettled;
+  std::int64_t number = 0;      ///< operation number of `unsettled`, or of the write just decided
+  bool resent = false;          ///< the write under way was sent before under this number
+  std::string idempotency_key;  ///< of the write just decided; set by the store
+  std::string action;           ///< what was done: created, updated, switched off ...
+};
+
+/// What is written for a job in one commit.
+struct Decision {
+  struct Retry {
+    Error reason;
+    Millis delay{0};
+    bool counts = true;  ///< as an attempt of this row's own
+  };
+  /// At most one of these; none = the lease is kept and nothing is sent yet.
+  std::optional<Operation> send;
+  std::optional<Settled> settle;
+  std::optional<Retry> retry;
+  /// The next coupon takes another id: revision + 1; the row is due again at once.
+  bool new_coupon_id = false;
+};
+
+enum class Saved {
+  ok,
+  released,  ///< the row changed meanwhile, or was settled: the job is over
+  busy,      ///< the application holds the row's state: nothing was written, try again shortly
+  lost,      ///< the lease is another's: drop the job, write nothing
+};
+
+/// Where promo codes and their state live. Each call is one transaction, closed when it returns;
+/// none waits for a lock of the application's.
+class PromoStore {
+ public:
+  virtual ~PromoStore() = default;
+
+  using Decide = std::function<Decision(PromoJob&)>;
+
+  /// Claims up to `limit` due rows, switching off first, one per normalised code, and commits what
+  /// `decide` says of each together with its lease. Returns the jobs that are not over.
+  struct Claimed {
+    PromoJob job;
+    Decision decision;
+  };
+  virtual std::vector<Claimed> claim(int limit, const Decide& decide) = 0;
+
+  /// Commits what was learnt (observed, unsettled) and decided. Before a write is sent its number is
+  /// taken and committed here.
+  virtual Saved save(PromoJob& job, const Decision& decision) = 0;
+
+  /// Lets a job go without a result, due again at once.
+  virtual void release(const PromoJob& job) = 0;
+
+  /// Time until a row is due; nothing = none waits.
+  virtual std::optional<Millis> next_due() = 0;
+
+  /// Makes rows that wait after a failure due now.
+  virtual void retry_now() = 0;
+};
+
+}  // namespace stripe_sync

@@ -1,0 +1,131 @@
+#include "worker/account.hpp"
+
+namespace stripe_sync::worker {
+
+namespace {
+
+struct Permission {
+  const char* item;
+  const char* method;
+  const char* path;
+  const char* name;  ///< parameter
+  const char* value;
+};
+
+// The writes are refused for their parameters, after the permission was checked and before anything
+// exists: percent_off must be above 0, a promotion needs a coupon.
+constexpr Permission permissions[] = {
+    {"read products", "GET", "/v1/products", "limit", "1"},
+    {"read prices", "GET", "/v1/prices", "limit", "1"},
+    {"read coupons", "GET", "/v1/coupons", "limit", "1"},
+    {"read promotion codes", "GET", "/v1/promotion_codes", "limit", "1"},
+    {"write coupons", "POST", "/v1/coupons", "percent_off", "0"},
+    {"write promotion codes", "POST", "/v1/promotion_codes", "promotion[type]", "coupon"},
+};
+constexpr std::size_t permission_count = sizeof permissions / sizeof permissions[0];
+
+Probe judge(const Permission& permission, const stripe::Answer& answer) {
+  using stripe::Verdict;
+  const bool write = std::string(permission.method) == "POST";
+  if (answer.ok() || (write && answer.verdict == Verdict::refused)) {
+    return {permission.item, "ok", "allowed", ""};
+  }
+  const char* status = answer.verdict == Verdict::forbidden ||
+                               answer.verdict == Verdict::unauthorized
+                           ? "fail"
+                           : "warn";
+  std::string detail = answer.error.message;
+  if (!answer.error.detail.empty()) detail += " " + answer.error.detail;
+  return {permission.item, status, detail, answer.error.hint};
+}
+
+}  // namespace
+
+void AccountCheck::begin() {
+  const auto mode = stripe::mode_of_key(client_.config().key);
+  mode_ = mode && mode.value() == stripe::Mode::live ? "live" : "test";
+  request_ = client_.send({"GET", "/v1/account", {}, ""}, "read the account");
+}
+
+void AccountCheck::reset() {
+  request_.reset();
+  verified_ = false;
+  hidden_ = false;
+  account_.clear();
+}
+
+std::optional<Error> AccountCheck::compare(const Orders& orders) const {
+  if (!orders.mode.empty() && orders.mode != mode_) {
+    return Error(errcode::usage,
+                 "the Stripe key is a " + mode_ + " key, this database is in step with " +
+                     orders.mode + " mode",
+                 "Pushing would mix objects of both modes.",
+                 "Set the " + orders.mode + " key again, or SELECT stripe_sync_rebind();");
+  }
+  const bool other_account = !orders.account.empty() && !account_.empty() &&
+                             orders.account != account_;
+  const std::string fingerprint = stripe::key_fingerprint(client_.config().key);
+  const bool other_key = account_.empty() && orders.account.empty() &&
+                         !orders.fingerprint.empty() && orders.fingerprint != fingerprint;
+  if (other_account || other_key) {
+    return Error(errcode::usage,
+                 other_account ? "the Stripe key opens account " + account_ +
+                                     ", this database is in step with " + orders.account
+                               : "the Stripe key has changed and may not read its account",
+                 "Pushing would write this database's codes to another account.",
+                 "Set the former key again, or SELECT stripe_sync_rebind();");
+  }
+  return std::nullopt;
+}
+
+bool AccountCheck::handle(std::uint64_t id, const stripe::Answer& answer, const Orders& orders,
+                          std::optional<Error>& failure) {
+  if (request_ != id) return false;
+  request_.reset();
+  hidden_ = answer.verdict == stripe::Verdict::forbidden;
+  if (!answer.ok() && !hidden_) {
+    failure = answer.error;
+    return true;
+  }
+  account_ = answer.body["id"].text_or("");
+  failure = compare(orders);
+  if (failure) return true;
+  verified_ = true;
+  store_account(account_.empty() ? orders.account : account_, mode_,
+                stripe::key_fingerprint(client_.config().key));
+  return true;
+}
+
+void PermissionCheck::begin(std::int64_t number, std::vector<Probe> found) {
+  number_ = number;
+  found_ = std::move(found);
+  next_ = 0;
+  ask();
+}
+
+void PermissionCheck::ask() {
+  const Permission& permission = permissions[next_];
+  request_ = client_.send(
+      {permission.method, permission.path, {{permission.name, permission.value}}, ""},
+      std::string("check whether the key may ") + permission.item);
+}
+
+bool PermissionCheck::handle(std::uint64_t id, const stripe::Answer& answer) {
+  if (request_ != id) return false;
+  request_.reset();
+  found_.push_back(judge(permissions[next_], answer));
+  if (++next_ < permission_count) {
+    ask();
+  } else {
+    finish();
+  }
+  return true;
+}
+
+void PermissionCheck::finish() {
+  store_probes(found_, number_);
+  number_ = 0;
+  found_.clear();
+}
+
+}  // namespace stripe_sync::worker

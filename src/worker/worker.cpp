@@ -1,0 +1,377 @@
+// One database's worker: see README.md here for its states.
+
+#include <cstring>
+#include <memory>
+#include <random>
+
+#include "http/curl_multi.hpp"
+#include "stripe/client.hpp"
+#include "sync/promo_engine.hpp"
+#include "worker/account.hpp"
+#include "worker/worker_state.hpp"
+
+#include "pg/api_key.hpp"
+#include "pg/boundary.hpp"
+#include "pg/compat.hpp"
+#include "pg/guc.hpp"
+#include "pg/log.hpp"
+#include "pg/promo_store.hpp"
+#include "pg/start_worker.hpp"
+#include "pg/wait.hpp"
+#include "pg/worker_lock.hpp"
+
+extern "C" {
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+}
+
+using namespace stripe_sync::pg;
+
+namespace stripe_sync::worker {
+
+namespace {
+
+constexpr Millis longest_wait{10'000};  // a net: COMMIT PREPARED, for one, wakes nobody
+constexpr Millis blocked_retry_least{30'000};
+constexpr Millis forget_every{3'600'000};
+
+class Worker {
+ public:
+  Worker();
+  void run();
+
+ private:
+  bool round();
+  void reload();
+  void configure();
+  void check_key();
+  void serve_push(std::int64_t number);
+  void serve_check(std::int64_t number);
+  void reconcile_if_due();
+  void block(const Error& reason);
+  void unblock();
+  void take_answers();
+  void probe_finished_check(std::int64_t number);
+  Millis wait_time();
+
+  SystemClock clock_;
+  std::mt19937_64 random_{std::random_device{}()};
+  std::unique_ptr<http::Transport> transport_;
+  stripe::Client client_;
+  SpiPromoStore store_;
+  PromoEngine engine_;
+  AccountCheck account_;
+  PermissionCheck permissions_;
+  Waiter waiter_;
+
+  Orders orders_;
+  std::string key_;
+  std::string key_stamp_;
+  std::optional<Error> blocked_;
+  int blocks_ = 0;
+  Millis retry_blocked_at_{0};
+  std::optional<Millis> reconciled_at_;
+  Millis reconcile_took_{0};
+  Millis forgot_at_{0};
+  bool leases_cleared_ = false;
+  bool configured_ = false;
+  std::int64_t push_served_ = 0;  ///< waits for the key to be verified
+  std::int64_t check_served_ = 0;
+};
+
+http::CurlOptions curl_options() {
+  http::CurlOptions options;
+  options.allow_plain_http = true;  // check_api_base() allows it to this machine alone
+  options.ca_file = guc::ca_file != nullptr ? guc::ca_file : "";
+  return options;
+}
+
+Worker::Worker()
+    : transport_(http::make_curl_transport(curl_options())),
+      client_(*transport_),
+      engine_(store_, client_, clock_,
+              [this] { return std::uniform_real_distribution<double>(0, 1)(random_); }),
+      account_(client_),
+      permissions_(client_),
+      waiter_(*transport_) {}
+
+// Takes settings and key; a changed key has to be verified before anything is pushed with it.
+void Worker::configure() {
+  configured_ = true;
+  key_stamp_ = api_key_file_stamp();
+  const auto base = stripe::check_api_base(guc::api_base);
+  if (!base) {
+    block(base.error());
+    return;
+  }
+  const auto key = read_api_key();
+  if (!key) {
+    key_.clear();
+    account_.reset();
+    block(key.error());
+    return;
+  }
+  const auto mode = stripe::mode_of_key(key.value());
+  if (!mode) {
+    key_.clear();
+    account_.reset();
+    block(mode.error());
+    return;
+  }
+  stripe::Config config;
+  config.api_base = base.value();
+  config.key = key.value();
+  config.user_agent = "stripe_sync/" STRIPE_SYNC_VERSION;
+  config.connect_timeout = Millis(guc::connect_timeout);
+  config.request_timeout = Millis(guc::request_timeout);
+  if (key.value() != key_ || config.api_base != client_.config().api_base) {
+    account_.reset();
+    key_ = key.value();
+  }
+  client_.configure(config);
+  PromoEngine::Limits limits;
+  limits.max_parallel = guc::max_parallel;
+  limits.rate_per_second = guc::rate_limit > 0 ? guc::rate_limit
+                           : mode.value() == stripe::Mode::live ? 20
+                                                                : 10;
+  engine_.set_limits(limits);
+}
+
+void Worker::block(const Error& reason) {
+  const Millis retry = std::max(blocked_retry_least, backoff(++blocks_, 0.5));
+  retry_blocked_at_ = clock_.steady() + retry;
+  if (!blocked_ || blocked_->message != reason.message) log_error(LOG, reason);
+  blocked_ = reason;
+  if (orders_.active) store_blocked(reason, retry);
+}
+
+void Worker::unblock() {
+  if (!blocked_ && !orders_.blocked) return;
+  blocked_.reset();
+  blocks_ = 0;
+  orders_.blocked = false;
+  store_blocked(std::nullopt, Millis(0));
+  engine_.unblock();
+  store_.retry_now();
+}
+
+// Asks Stripe whose key this is, when that is not known and may be asked now.
+void Worker::check_key() {
+  if (!orders_.same_database) {
+    if (!blocked_) {
+      block(Error(errcode::usage, "this database is a copy of the one that was attached",
+                  "Two databases would write to the same Stripe objects.",
+                  "SELECT stripe_sync_rebind('new'); or ('keep') if the original is gone."));
+    }
+    return;
+  }
+  if (account_.verified() || account_.under_way()) return;
+  if (blocked_) {
+    if (clock_.steady() < retry_blocked_at_) return;
+    configure();
+  }
+  if (!key_.empty()) account_.begin();
+}
+
+void Worker::serve_push(std::int64_t number) {
+  if (push_served_ < number) {
+    push_served_ = number;
+    configure();
+    if (blocked_ && !key_.empty()) {
+      account_.reset();
+      retry_blocked_at_ = Millis(0);
+      check_key();
+    }
+    const bool cheap = !reconciled_at_ ||
+                       clock_.steady() - *reconciled_at_ > 20 * reconcile_took_ + Millis(1'000);
+    if (cheap) reconciled_at_.reset();
+    store_.retry_now();
+  }
+  if (account_.under_way()) return;
+  reconcile_if_due();
+  engine_.unblock();
+  store_push_done(number);
+  orders_.pushes_done = number;
+}
+
+void Worker::serve_check(std::int64_t number) {
+  if (check_served_ < number) {
+    check_served_ = number;
+    configure();
+    if (!key_.empty() && orders_.same_database) {
+      account_.reset();
+      account_.begin();
+    }
+  }
+  if (account_.under_way() || permissions_.under_way()) return;
+  std::vector<Probe> found;
+  for (const Error& warning : api_key_warnings()) {
+    found.push_back({"key file", "warn", warning.message + ": " + warning.detail, warning.hint});
+  }
+  if (!account_.verified()) {
+    const Error reason = blocked_.value_or(Error(errcode::network, "Stripe could not be asked"));
+    found.push_back({"key", "fail", reason.message + " " + reason.detail, reason.hint});
+    store_probes(found, number);
+    orders_.checks_done = number;
+    return;
+  }
+  found.push_back({"key", "ok", stripe::key_fingerprint(key_), ""});
+  found.push_back({"mode", "ok", account_.mode(), ""});
+  if (account_.account_hidden()) {
+    found.push_back({"account", "warn", "the key may not read its account: it is known by the key alone",
+                     "Allow the restricted key to read the account."});
+  } else {
+    found.push_back({"account", "ok", account_.account(), ""});
+  }
+  permissions_.begin(number, std::move(found));
+}
+
+void Worker::reconcile_if_due() {
+  const Millis now = clock_.steady();
+  const Millis every =
+      std::max(Millis(1000LL * guc::reconcile_interval), 100 * reconcile_took_);
+  if (reconciled_at_ && now - *reconciled_at_ < every) return;
+  store_.reconcile();
+  reconciled_at_ = now;
+  reconcile_took_ = clock_.steady() - now;
+  engine_.look_for_due();
+}
+
+void Worker::reload() {
+  if (ConfigReloadPending) {
+    ConfigReloadPending = false;
+    pg_call([] { ProcessConfigFile(PGC_SIGHUP); });
+    configured_ = false;
+  }
+  if (!configured_ || api_key_file_stamp() != key_stamp_) {
+    configure();
+    if (blocked_) retry_blocked_at_ = Millis(0);
+  }
+}
+
+// False when this worker shall end.
+bool Worker::round() {
+  orders_ = read_orders();
+  if (!orders_.extension || !orders_.wanted) return false;
+  if (!orders_.active) return true;
+  if (orders_.sql_version != STRIPE_SYNC_VERSION) {
+    if (!blocked_) {
+      block(Error(errcode::usage,
+                  "library " STRIPE_SYNC_VERSION " does not fit extension " + orders_.sql_version,
+                  "", "ALTER EXTENSION stripe_sync UPDATE; and restart the server."));
+    }
+    return true;
+  }
+  if (!leases_cleared_) {
+    store_.clear_leases();
+    leases_cleared_ = true;
+  }
+  reload();
+  check_key();
+  if (orders_.check_request > orders_.checks_done && !permissions_.under_way()) {
+    serve_check(orders_.check_request);
+  }
+  if (orders_.push_request > orders_.pushes_done) serve_push(orders_.push_request);
+  reconcile_if_due();
+  if (clock_.steady() - forgot_at_ > forget_every) {
+    forgot_at_ = clock_.steady();
+    forget_errors();
+  }
+  engine_.look_for_due();
+  return true;
+}
+
+void Worker::take_answers() {
+  while (auto answered = client_.take()) {
+    const auto& [id, answer] = *answered;
+    std::optional<Error> failure;
+    if (account_.handle(id, answer, orders_, failure)) {
+      if (failure) {
+        block(*failure);
+      } else {
+        store_.set_identity(orders_.installation, account_.account(), account_.mode());
+        unblock();
+      }
+      pg_call([] { SetLatch(MyLatch); });  // what waited for this goes on in a round
+    } else if (!permissions_.handle(id, answer)) {
+      engine_.handle(id, answer);
+    }
+  }
+  if (engine_.blocked() && !blocked_) {
+    account_.reset();
+    block(*engine_.blocked());
+  }
+  if (engine_.take_recovered()) store_.retry_now();
+}
+
+Millis Worker::wait_time() {
+  Millis wait = longest_wait;
+  if (const auto engine = engine_.wait(); engine && account_.verified() && !blocked_) {
+    wait = std::min(wait, *engine);
+  }
+  if (blocked_) {
+    wait = std::min(wait, std::max(Millis(0), retry_blocked_at_ - clock_.steady()));
+  }
+  return std::max(wait, Millis(0));
+}
+
+void Worker::run() {
+  bool look = true;
+  while (true) {
+    if (look && !round()) return;
+    if (orders_.active && account_.verified() && !blocked_) engine_.pump();
+    const Millis wait = wait_time();
+    const Millis before = clock_.steady();
+    const bool latched = waiter_.wait(wait);
+    take_answers();
+    look = latched || clock_.steady() - before >= wait;
+  }
+}
+
+void serve(Datum) {
+  WorkerStart start;
+  memcpy(&start, MyBgworkerEntry->bgw_extra, sizeof start);
+  const WorkerStart* s = &start;
+  pg_call([s] {
+    pqsignal(SIGHUP, SignalHandlerForConfigReload);
+    pqsignal(SIGTERM, die);
+    BackgroundWorkerUnblockSignals();
+    if (OidIsValid(s->database)) {
+      BackgroundWorkerInitializeConnectionByOid(s->database, InvalidOid, 0);
+    } else {
+      BackgroundWorkerInitializeConnection(s->name, nullptr, 0);
+    }
+    ProcessConfigFile(PGC_SIGHUP);
+    pgstat_report_appname("stripe_sync worker");
+    // Give up before the application's deadlock detector would choose a victim.
+    SetConfigOption("lock_timeout", "200ms", PGC_SUSET, PGC_S_OVERRIDE);
+    SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+    SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+    SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
+    SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
+  });
+  if (!take_worker_lock()) return;  // another serves this database
+  const auto waited = in_transaction(
+      [s] { pg_call([s] { wait_for_virtual_xid(s->creator_backend, s->creator_local_xid); }); });
+  if (waited) log_error(LOG, *waited);
+  log_line(LOG, std::string("worker of database \"") + start.name + "\" started");
+  // On the heap for the life of the process: a FATAL leaves by proc_exit without unwinding.
+  const auto worker = std::make_unique<Worker>();
+  worker->run();
+  log_line(LOG, std::string("worker of database \"") + start.name + "\" ended");
+}
+
+}  // namespace
+}  // namespace stripe_sync::worker
+
+extern "C" {
+PGDLLEXPORT void stripe_sync_worker_main(Datum argument);
+}
+
+void stripe_sync_worker_main(Datum argument) {
+  pg_worker_main(argument, stripe_sync::worker::serve);
+  proc_exit(0);
+}

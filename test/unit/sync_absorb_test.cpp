@@ -1,0 +1,543 @@
+#include "sync_situation.hpp"
+
+namespace stripe_sync::testing {
+namespace {
+
+using Next = Effect::Next;
+using stripe::Verdict;
+
+/// Sends the plan's first operation and takes the answer.
+Effect step(Situation& s, const stripe::Answer& answer) {
+  const Plan plan = plan_promo(s);
+  EXPECT_FALSE(plan.operations.empty());
+  if (plan.operations.empty()) return {};
+  return absorb(s, plan.operations.front(), answer);
+}
+
+std::string first_kind(const Situation& s) {
+  const Plan plan = plan_promo(s);
+  return plan.operations.empty() ? "" : kind_name(plan.operations.front().kind);
+}
+
+std::string list_of(const std::vector<std::string>& codes) {
+  std::string data;
+  for (const std::string& code : codes) data += (data.empty() ? "" : ",") + code;
+  return R"({"object":"list","has_more":false,"data":[)" + data + "]}";
+}
+
+/// Somebody else's promotion code of that text.
+CodeShape foreign(const std::string& percent = "50.0", const std::string& marks = "") {
+  CodeShape shape;
+  shape.id = "promo_theirs";
+  shape.coupon = coupon_json("", "THEIRS", percent);
+  shape.metadata = marks;
+  return shape;
+}
+
+TEST(Absorb, CreateFromBeginningToEnd) {
+  Situation s = situation(percentage());
+  EXPECT_EQ(step(s, ok(coupon_json())).next, Next::go_on);
+  EXPECT_EQ(first_kind(s), "create_code");
+  EXPECT_EQ(step(s, ok(code_json())).next, Next::go_on);
+  EXPECT_FALSE(s.unsettled);
+  const Plan plan = plan_promo(s);
+  EXPECT_EQ(kinds(plan), "");
+  EXPECT_EQ(plan.end.state, PromoState::synced);
+}
+
+TEST(Absorb, AnswersWithoutProductsKeepWhatWasSent) {
+  Situation s = situation(percentage());
+  std::string hidden = coupon_json();
+  const std::string products = R"("applies_to":{"products":["prod_plan"]},)";
+  hidden.erase(hidden.find(products), products.size());
+  EXPECT_EQ(step(s, ok(hidden)).next, Next::go_on);
+  EXPECT_TRUE(s.observed.coupon->products_known);
+  EXPECT_EQ(first_kind(s), "create_code");
+
+  s = in_step(percentage({{"description", "Winter"}}));
+  std::string renamed = hidden;
+  for (auto at = renamed.find("Summer sale"); at != std::string::npos;
+       at = renamed.find("Summer sale"))
+    renamed.replace(at, 11, "Winter");
+  EXPECT_EQ(step(s, ok(renamed)).next, Next::go_on);
+  EXPECT_EQ(kinds(plan_promo(s)), "");
+  EXPECT_EQ(s.observed.coupon->terms.products, std::vector<std::string>{"prod_plan"});
+}
+
+TEST(Absorb, InPlaceAndOff) {
+  Situation s = in_step(percentage({{"is_active", "false"}}));
+  CodeShape off;
+  off.active = false;
+  EXPECT_EQ(step(s, ok(code_json(off))).next, Next::go_on);
+  EXPECT_EQ(plan_promo(s).end.state, PromoState::synced);
+  EXPECT_EQ(kinds(plan_promo(s)), "");
+}
+
+TEST(Absorb, AnAnswerThatChangesNothingIsParkedNotRepeated) {
+  Situation s = in_step(percentage({{"is_active", "false"}}));
+  Effect effect = step(s, ok(code_json()));
+  EXPECT_EQ(effect.next, Next::parked);
+  EXPECT_TRUE(contains(effect.reason.message, "did not change")) << effect.reason.message;
+  EXPECT_FALSE(s.unsettled);
+
+  s = in_step(percentage({{"description", "Winter"}}));
+  EXPECT_EQ(step(s, ok(coupon_json())).next, Next::parked);
+
+  // A coupon that came out with other terms would be made again and again.
+  s = situation(percentage());
+  effect = step(s, ok(coupon_json(our_marks, "SUMMER-aaaaaa", "49.9")));
+  EXPECT_EQ(effect.next, Next::parked);
+  EXPECT_TRUE(contains(effect.reason.message, "database 50 %, Stripe 49.9 %"));
+
+  // ... unless it is the row that changed meanwhile.
+  s = situation(percentage());
+  const Operation create = plan_promo(s).operations[0];
+  s.row = percentage({{"discount_value", "40"}});
+  s.mapped = map(s.row);
+  EXPECT_EQ(absorb(s, create, ok(coupon_json())).next, Next::go_on);
+  EXPECT_TRUE(plan_promo(s).needs_new_coupon_id);
+}
+
+struct Passing {
+  Verdict verdict;
+  long status;
+  Next next;
+  bool unsettled;
+  bool keep_number;
+};
+
+TEST(Absorb, EveryVerdictOfAWrite) {
+  const Passing rows[] = {
+      {Verdict::unauthorized, 401, Next::blocked, false, false},
+      {Verdict::forbidden, 403, Next::blocked, false, false},
+      {Verdict::rate_limited, 429, Next::retry, false, true},
+      {Verdict::unavailable, 0, Next::retry, false, true},
+      {Verdict::in_flight, 409, Next::retry, true, false},
+      {Verdict::unknown, 500, Next::retry, true, false},
+      {Verdict::unknown, 0, Next::retry, true, false},
+      {Verdict::refused, 402, Next::parked, false, false},
+  };
+  Situation coupon_made = in_step();
+  coupon_made.observed.code.reset();
+  const Situation starts[] = {situation(percentage()), coupon_made,
+                              in_step(percentage({{"is_active", "false"}})),
+                              in_step(percentage({{"description", "X"}}))};
+  for (const Situation& start : starts) {
+    for (const Passing& row : rows) {
+      SCOPED_TRACE(first_kind(start) + " " + std::to_string(row.status));
+      Situation s = start;
+      stripe::Answer answer = failed(row.verdict, row.status);
+      answer.retry_after = Millis(7000);
+      const Effect effect = step(s, answer);
+      EXPECT_EQ(effect.next, row.next);
+      EXPECT_EQ(effect.keep_number, row.keep_number);
+      EXPECT_EQ(s.unsettled.has_value(), row.unsettled);
+      EXPECT_EQ(effect.reason.message, "Stripe refused");
+      if (row.next == Next::retry) EXPECT_EQ(effect.retry_after, Millis(7000));
+      if (row.unsettled) EXPECT_FALSE(plan_promo(s).operations.at(0).writes());
+    }
+  }
+}
+
+TEST(Absorb, AnswersThatShowNoObjectAreLookedFor) {
+  Situation s = situation(percentage());
+  EXPECT_EQ(step(s, ok("{}")).next, Next::retry);
+  EXPECT_EQ(first_kind(s), "read_coupon");
+  EXPECT_EQ(step(s, ok("{}")).next, Next::retry);
+  EXPECT_EQ(first_kind(s), "read_coupon");
+}
+
+TEST(Absorb, LostCouponFound) {
+  Situation s = situation(percentage());
+  step(s, failed(Verdict::unknown, 500));
+  EXPECT_EQ(step(s, ok(coupon_json())).next, Next::go_on);
+  EXPECT_FALSE(s.unsettled);
+  EXPECT_EQ(first_kind(s), "create_code");
+}
+
+TEST(Absorb, LostCouponNotMadeIsSentAgain) {
+  Situation s = situation(percentage());
+  const Operation create = plan_promo(s).operations[0];
+  step(s, failed(Verdict::unknown, 500));
+  EXPECT_EQ(step(s, failed(Verdict::missing, 404)).next, Next::go_on);
+  ASSERT_TRUE(s.unsettled);
+  EXPECT_TRUE(s.unsettled->looked);
+  EXPECT_TRUE(plan_promo(s).operations.at(0).same_request(create));
+  EXPECT_EQ(step(s, ok(coupon_json())).next, Next::go_on);
+  EXPECT_FALSE(s.unsettled);
+}
+
+TEST(Absorb, TakenCouponIds) {
+  const auto taken = failed(Verdict::refused, 400, "resource_already_exists");
+  // Our own, made by an answer that was lost long ago.
+  Situation s = situation(percentage());
+  EXPECT_EQ(step(s, taken).next, Next::go_on);
+  EXPECT_EQ(first_kind(s), "read_coupon");
+  EXPECT_EQ(step(s, ok(coupon_json())).next, Next::go_on);
+  EXPECT_EQ(first_kind(s), "create_code");
+
+  // Somebody else's, or another row's.
+  for (const char* marks :
+       {"", R"("stripe_sync_row":"public.promo/2","stripe_sync_installation":"inst_1")",
+        R"("stripe_sync_row":"public.promo/1","stripe_sync_installation":"inst_2")"}) {
+    s = situation(percentage());
+    step(s, taken);
+    EXPECT_EQ(step(s, ok(coupon_json(marks))).next, Next::salt);
+    EXPECT_FALSE(s.unsettled);
+    EXPECT_FALSE(s.observed.coupon);
+  }
+  // A deleted one's.
+  s = situation(percentage());
+  step(s, taken);
+  EXPECT_EQ(step(s, failed(Verdict::missing, 404)).next, Next::salt);
+  // Ours, of earlier terms.
+  s = situation(percentage());
+  step(s, taken);
+  EXPECT_EQ(step(s, ok(coupon_json(our_marks, "SUMMER-aaaaaa", "10"))).next, Next::go_on);
+  EXPECT_TRUE(plan_promo(s).needs_new_coupon_id);
+  EXPECT_FALSE(s.unsettled);
+}
+
+TEST(Absorb, RefusedCouponIsParkedWithStripesWords) {
+  Situation s = situation(percentage());
+  const Effect effect = step(s, failed(Verdict::refused, 400, "resource_missing"));
+  EXPECT_EQ(effect.next, Next::parked);
+  EXPECT_EQ(effect.reason.message, "Stripe refused");
+  EXPECT_FALSE(s.unsettled);
+}
+
+Situation code_refused(Situation s = situation(percentage())) {
+  step(s, ok(coupon_json()));
+  EXPECT_EQ(first_kind(s), "create_code");
+  EXPECT_EQ(step(s, failed(Verdict::refused, 400)).next, Next::go_on);
+  EXPECT_EQ(first_kind(s), "find_code");
+  return s;
+}
+
+TEST(Absorb, LostCodeFound) {
+  for (const bool refused : {true, false}) {
+    Situation s = situation(percentage());
+    step(s, ok(coupon_json()));
+    step(s, refused ? failed(Verdict::refused, 400) : failed(Verdict::unknown, 0));
+    CodeShape older;  // of an earlier coupon: not the lost answer
+    older.id = "promo_0";
+    older.active = false;
+    older.coupon = coupon_json(our_marks, "SUMMER-000000", "10");
+    CodeShape made;
+    made.coupon = coupon_json();
+    EXPECT_EQ(step(s, ok(list_of({code_json(older), code_json(made)}))).next, Next::go_on);
+    EXPECT_FALSE(s.unsettled);
+    EXPECT_EQ(s.observed.code->id, "promo_1");
+    EXPECT_EQ(kinds(plan_promo(s)), "");
+  }
+}
+
+TEST(Absorb, LostCodeNotMadeIsSentAgain) {
+  Situation s = situation(percentage());
+  step(s, ok(coupon_json()));
+  const Operation create = plan_promo(s).operations[0];
+  step(s, failed(Verdict::in_flight, 409));
+  EXPECT_EQ(step(s, ok(list_of({}))).next, Next::go_on);
+  EXPECT_TRUE(s.unsettled->looked);
+  EXPECT_TRUE(plan_promo(s).operations.at(0).same_request(create));
+}
+
+TEST(Absorb, RefusedCodeThatNobodyHoldsIsParked) {
+  CodeShape other;
+  other.code = "SUMMER2";
+  CodeShape inactive = foreign();
+  inactive.active = false;
+  for (const auto& list :
+       {list_of({}), list_of({code_json(other)}), list_of({code_json(inactive)})}) {
+    Situation s = code_refused();
+    const Effect effect = step(s, ok(list));
+    EXPECT_EQ(effect.next, Next::parked);
+    EXPECT_EQ(effect.reason.message, "Stripe refused");
+    EXPECT_FALSE(s.unsettled);
+  }
+}
+
+TEST(Absorb, ActiveCodeOfTheTextIsAdoptedIfEqual) {
+  Situation s = code_refused();
+  EXPECT_EQ(step(s, ok(list_of({code_json(foreign())}))).next, Next::go_on);
+  EXPECT_EQ(s.observed.code->id, "promo_theirs");
+  EXPECT_EQ(s.observed.coupon->id, "THEIRS");
+  // Then it is marked as ours.
+  const Plan plan = plan_promo(s);
+  EXPECT_EQ(kinds(plan), "update_code update_coupon");
+  EXPECT_EQ(plan.end.state, PromoState::synced);
+}
+
+TEST(Absorb, ActiveCodeOfTheTextWithOtherTermsIsAConflict) {
+  Situation s = code_refused();
+  const Effect effect = step(s, ok(list_of({code_json(foreign("40"))})));
+  EXPECT_EQ(effect.next, Next::conflict);
+  EXPECT_EQ(effect.reason.sqlstate, errcode::invalid_promo_code);
+  for (const char* part : {"SUMMER", "promo_theirs", "discount: database 50 %, Stripe 40 %"})
+    EXPECT_TRUE(contains(effect.reason.message, part)) << effect.reason.message;
+  EXPECT_TRUE(contains(effect.reason.hint, "promo_theirs"));
+  EXPECT_FALSE(s.unsettled);
+  EXPECT_FALSE(s.observed.code);
+  // The next try asks Stripe anew.
+  EXPECT_EQ(first_kind(s), "create_code");
+}
+
+TEST(Absorb, OneOfSeveralActiveCodesWillDo) {
+  Situation s = code_refused();
+  CodeShape customers = foreign();
+  customers.id = "promo_customer";
+  customers.more = R"(,"customer":"cus_7")";
+  EXPECT_EQ(step(s, ok(list_of({code_json(customers), code_json(foreign())}))).next, Next::go_on);
+  EXPECT_EQ(s.observed.code->id, "promo_theirs");
+  s = code_refused();
+  EXPECT_EQ(step(s, ok(list_of({code_json(customers)}))).next, Next::conflict);
+}
+
+TEST(Absorb, AnotherRowsCodeIsNeverTaken) {
+  Situation s = code_refused();
+  const Effect effect = step(
+      s,
+      ok(list_of({code_json(foreign(
+          "50", R"("stripe_sync_row":"public.promo/2","stripe_sync_installation":"inst_1")"))})));
+  EXPECT_EQ(effect.next, Next::conflict);
+  EXPECT_TRUE(contains(effect.reason.message, "another row")) << effect.reason.message;
+  // Another installation's is somebody's like any other.
+  s = code_refused();
+  EXPECT_EQ(
+      step(s, ok(list_of({code_json(foreign(
+                  "50",
+                  R"("stripe_sync_row":"public.promo/1","stripe_sync_installation":"inst_2")"))})))
+          .next,
+      Next::go_on);
+}
+
+TEST(Absorb, RefusedCodeWhoseCouponIsGone) {
+  Situation s = situation(percentage());
+  step(s, ok(coupon_json()));
+  const Effect effect =
+      step(s, failed(Verdict::refused, 400, "resource_missing", "promotion[coupon]"));
+  EXPECT_EQ(effect.next, Next::parked);
+  EXPECT_FALSE(s.unsettled);
+  EXPECT_TRUE(plan_promo(s).needs_new_coupon_id);  // when it is tried again
+}
+
+TEST(Absorb, LostUpdates) {
+  Situation s = in_step(percentage({{"is_active", "false"}}));
+  const Operation off = plan_promo(s).operations[0];
+  step(s, failed(Verdict::unknown, 0));
+  EXPECT_EQ(first_kind(s), "read_code");
+  // Not done.
+  Situation undone = s;
+  CodeShape shape;
+  shape.coupon = coupon_json();
+  EXPECT_EQ(step(undone, ok(code_json(shape))).next, Next::go_on);
+  ASSERT_TRUE(undone.unsettled && undone.unsettled->looked);
+  EXPECT_TRUE(plan_promo(undone).operations.at(0).same_request(off));
+  // Done.
+  shape.active = false;
+  EXPECT_EQ(step(s, ok(code_json(shape))).next, Next::go_on);
+  EXPECT_FALSE(s.unsettled);
+  EXPECT_EQ(kinds(plan_promo(s)), "");
+
+  s = in_step(percentage({{"description", "Winter"}}));
+  step(s, failed(Verdict::unknown, 0));
+  EXPECT_EQ(first_kind(s), "read_coupon");
+  EXPECT_EQ(step(s, ok(coupon_json())).next, Next::go_on);
+  EXPECT_TRUE(s.unsettled && s.unsettled->looked);
+}
+
+TEST(Absorb, SpentNumbersAreNotUsedAgain) {
+  Situation s = in_step(percentage({{"is_active", "false"}}));
+  const Effect effect = step(s, failed(Verdict::refused, 400, "idempotency_error"));
+  EXPECT_EQ(effect.next, Next::go_on);
+  EXPECT_FALSE(effect.keep_number);
+  ASSERT_TRUE(s.unsettled && s.unsettled->spent);
+  CodeShape shape;
+  shape.coupon = coupon_json();
+  EXPECT_EQ(step(s, ok(code_json(shape))).next, Next::go_on);
+  EXPECT_FALSE(s.unsettled);
+  EXPECT_EQ(first_kind(s), "update_code");
+}
+
+TEST(Absorb, ReadsThatFailLeaveTheLookOpen) {
+  const std::pair<Verdict, Next> rows[] = {
+      {Verdict::rate_limited, Next::retry}, {Verdict::unavailable, Next::retry},
+      {Verdict::unknown, Next::retry},      {Verdict::unauthorized, Next::blocked},
+      {Verdict::forbidden, Next::blocked},  {Verdict::refused, Next::parked},
+  };
+  for (const auto& [verdict, next] : rows) {
+    Situation s = situation(percentage());
+    step(s, failed(Verdict::unknown, 500));
+    EXPECT_EQ(step(s, failed(verdict, 0)).next, next);
+    ASSERT_TRUE(s.unsettled);
+    EXPECT_FALSE(s.unsettled->looked);
+  }
+}
+
+TEST(Absorb, GoneObjects) {
+  // A deleted coupon takes its codes along: parked, naming it, and no loop.
+  Situation s = in_step(percentage({{"description", "X"}}));
+  EXPECT_EQ(step(s, failed(Verdict::missing, 404)).next, Next::go_on);
+  Plan plan = plan_promo(s);
+  EXPECT_EQ(kinds(plan), "");
+  EXPECT_EQ(plan.end.state, PromoState::parked);
+  EXPECT_TRUE(contains(plan.end.reason.message, "SUMMER-aaaaaa"));
+  s.observed = Observed::parse(s.observed.dump());
+  EXPECT_EQ(plan_promo(s).end.state, PromoState::parked);
+
+  // A vanished code: made anew, after a pause; the row's stale id is not asked for again.
+  s = in_step(percentage({{"is_active", "false"}, {"stripe_promotion_code_id", "promo_1"}}));
+  EXPECT_EQ(step(s, failed(Verdict::missing, 404)).next, Next::retry);
+  EXPECT_EQ(kinds(plan_promo(s)), "create_coupon create_code");
+  s.deleted = true;
+  EXPECT_EQ(kinds(plan_promo(s)), "");
+
+  s = in_step();
+  s.observed.coupon.reset();
+  EXPECT_EQ(step(s, failed(Verdict::missing, 404)).next, Next::go_on);
+  EXPECT_EQ(plan_promo(s).end.state, PromoState::parked);
+}
+
+Situation carrying(const Values& changes = {}) {
+  PromoRow row = percentage(changes);
+  row.values["stripe_promotion_code_id"] = "promo_theirs";
+  Situation s = situation(row);
+  EXPECT_EQ(first_kind(s), "read_code");
+  return s;
+}
+
+TEST(Absorb, CarriedCodeIsAdoptedIfEqual) {
+  Situation s = carrying();
+  EXPECT_EQ(step(s, ok(code_json(foreign()))).next, Next::go_on);
+  EXPECT_EQ(s.observed.code->id, "promo_theirs");
+  EXPECT_EQ(kinds(plan_promo(s)), "update_code update_coupon");
+}
+
+TEST(Absorb, CarriedCodeOfTheOldShape) {
+  Situation s = carrying();
+  std::string old = code_json(foreign());
+  const std::string begin = R"("promotion":{"type":"coupon","coupon":)";
+  const auto at = old.find(begin);
+  const auto end = old.find("},\"times_redeemed\"");
+  old = old.substr(0, at) + R"("coupon":)" + coupon_json("", "THEIRS") + old.substr(end + 1);
+  EXPECT_EQ(step(s, ok(old)).next, Next::go_on);
+  EXPECT_EQ(s.observed.coupon->id, "THEIRS");
+}
+
+TEST(Absorb, CarriedCodeThatDiffersIsAConflict) {
+  CodeShape renamed = foreign();
+  renamed.code = "OTHER";
+  CodeShape off = foreign();
+  off.active = false;
+  const std::pair<std::string, const char*> rows[] = {
+      {code_json(foreign("40")), "discount: database 50 %, Stripe 40 %"},
+      {code_json(renamed), "code: database SUMMER, Stripe OTHER"},
+      {code_json(off), "active: database true, Stripe false"},
+      {code_json(foreign(
+           "50", R"("stripe_sync_row":"public.promo/2","stripe_sync_installation":"inst_1")")),
+       "another row"},
+  };
+  for (const auto& [code, says] : rows) {
+    Situation s = carrying();
+    const Effect effect = step(s, ok(code));
+    EXPECT_EQ(effect.next, Next::conflict);
+    EXPECT_TRUE(contains(effect.reason.message, says)) << effect.reason.message;
+    EXPECT_FALSE(s.observed.code);
+    EXPECT_EQ(first_kind(s), "read_code");
+  }
+}
+
+TEST(Absorb, CarriedCodeThatStripeDoesNotKnow) {
+  Situation s = carrying();
+  EXPECT_EQ(step(s, failed(Verdict::missing, 404)).next, Next::go_on);
+  EXPECT_EQ(s.observed.unknown_code, "promo_theirs");
+  EXPECT_EQ(first_kind(s), "create_coupon");
+}
+
+TEST(Absorb, CarriedCodeOfOurOwnIsTaken) {
+  Situation s = carrying({{"discount_value", "40"}});
+  CodeShape own;
+  own.id = "promo_theirs";
+  own.coupon = coupon_json();
+  EXPECT_EQ(step(s, ok(code_json(own))).next, Next::go_on);
+  EXPECT_EQ(s.observed.code->id, "promo_theirs");
+  EXPECT_EQ(plan_promo(s).end.state, PromoState::parked);
+}
+
+TEST(Absorb, CarriedCodeOfAnOffRowIsSwitchedOffWhateverItsTerms) {
+  for (const bool deleted : {false, true}) {
+    Situation s = carrying({{"is_active", "false"}});
+    s.deleted = deleted;
+    if (deleted) s.mapped = Parked{};
+    EXPECT_EQ(step(s, ok(code_json(foreign("40")))).next, Next::go_on);
+    EXPECT_EQ(params_text(plan_promo(s).operations.at(0)), "active=false");
+  }
+  // But not another row's, nor one of another text.
+  CodeShape renamed = foreign();
+  renamed.code = "OTHER";
+  for (const std::string& code :
+       {code_json(renamed),
+        code_json(foreign(
+            "50", R"("stripe_sync_row":"public.promo/2","stripe_sync_installation":"inst_1")"))}) {
+    Situation s = carrying({{"is_active", "false"}});
+    s.deleted = true;
+    EXPECT_EQ(step(s, ok(code)).next, Next::go_on);
+    EXPECT_FALSE(s.observed.code);
+    EXPECT_EQ(kinds(plan_promo(s)), "");
+  }
+}
+
+TEST(Absorb, EqualCodeThatTheRowWantsOffIsAdoptedAndSwitchedOff) {
+  Situation s = carrying({{"starts_at", std::to_string(now + day)}});
+  EXPECT_EQ(step(s, ok(code_json(foreign()))).next, Next::go_on);
+  EXPECT_EQ(params_text(plan_promo(s).operations.at(0)), "active=false");
+}
+
+TEST(Absorb, UsesThatTheAdoptedCodeHasCountedAreNotCountedTwice) {
+  const auto adopt = [](std::int64_t used_before, const char* more) {
+    Situation s = carrying({{"max_uses", "50"}});
+    s.used_before = used_before;
+    s.mapped = map_promo(s.row, settings(), catalog(), used_before, now);
+    CodeShape shape = foreign();
+    shape.more = more;
+    std::string code = code_json(shape);
+    const std::string none = R"("times_redeemed":0,)";
+    code.erase(code.find(none), none.size());
+    EXPECT_EQ(step(s, ok(code)).next, Next::go_on) << used_before;
+    EXPECT_EQ(plan_promo(s).end.state, PromoState::synced);
+    return s.used_before;
+  };
+  const char* same = R"(,"max_redemptions":50,"times_redeemed":12)";
+  EXPECT_EQ(adopt(0, same), 0);
+  EXPECT_EQ(adopt(12, same), 0);
+  EXPECT_EQ(adopt(5, same), 0);
+  EXPECT_EQ(adopt(10, R"(,"max_redemptions":40,"times_redeemed":3)"), 10);
+  EXPECT_EQ(adopt(15, R"(,"max_redemptions":40,"times_redeemed":5)"), 10);
+  // All used: adopted, and exhausted.
+  Situation s = carrying({{"max_uses", "50"}});
+  s.used_before = 50;
+  s.mapped = map_promo(s.row, settings(), catalog(), 50, now);
+  CodeShape shape = foreign();
+  shape.active = false;
+  shape.more = R"(,"max_redemptions":50)";
+  std::string code = code_json(shape);
+  code.replace(code.find(R"("times_redeemed":0)"), 18, R"("times_redeemed":50)");
+  EXPECT_EQ(step(s, ok(code)).next, Next::go_on);
+  EXPECT_EQ(plan_promo(s).end.state, PromoState::exhausted);
+}
+
+TEST(Absorb, DeletedWhileTheCreateWasUnknown) {
+  Situation s = situation(percentage());
+  step(s, ok(coupon_json()));
+  step(s, failed(Verdict::unknown, 0));
+  s.deleted = true;
+  s.mapped = Parked{};
+  EXPECT_EQ(first_kind(s), "find_code");
+  CodeShape made;
+  made.coupon = coupon_json();
+  EXPECT_EQ(step(s, ok(list_of({code_json(made)}))).next, Next::go_on);
+  EXPECT_EQ(params_text(plan_promo(s).operations.at(0)), "active=false");
+}
+
+}  // namespace
+}  // namespace stripe_sync::testing

@@ -1,0 +1,78 @@
+#pragma once
+
+#include "sync_fixture.hpp"
+
+// Situations and Stripe's objects for the tests of planning and absorbing.
+
+namespace stripe_sync::testing {
+
+using Kind = Operation::Kind;
+
+inline const char* const our_marks =
+    R"("stripe_sync_row":"public.promo/1","stripe_sync_installation":"inst_1")";
+
+inline Identity identity() {
+  return {"inst_1", "public.promo/1", "SUMMER-aaaaaa"};
+}
+
+inline Situation situation(const PromoRow& row) {
+  Situation s;
+  s.row = row;
+  s.mapped = map(row);
+  s.identity = identity();
+  s.now = now;
+  return s;
+}
+
+/// The coupon of percentage(), as Stripe shows it to us.
+inline std::string coupon_json(const std::string& metadata = our_marks,
+                               const std::string& id = "SUMMER-aaaaaa",
+                               const std::string& percent = "50.0") {
+  return R"({"id":")" + id + R"(","object":"coupon","valid":true,"percent_off":)" + percent +
+         R"(,"amount_off":null,"currency":null,"duration":"once","duration_in_months":null,)" +
+         R"("name":"Summer sale","redeem_by":null,"max_redemptions":null,)" +
+         R"("applies_to":{"products":["prod_plan"]},"metadata":{"description":"Summer sale")" +
+         (metadata.empty() ? "" : "," + metadata) + "}}";
+}
+
+struct CodeShape {
+  std::string id = "promo_1";
+  std::string code = "SUMMER";
+  bool active = true;
+  std::string coupon = R"("SUMMER-aaaaaa")";  ///< an id in quotes, or an expanded object
+  std::string metadata = our_marks;
+  std::string more = {};  ///< further members, with a comma before
+};
+
+inline std::string code_json(const CodeShape& shape = {}) {
+  return R"({"id":")" + shape.id + R"(","object":"promotion_code","code":")" + shape.code +
+         R"(","active":)" + (shape.active ? "true" : "false") +
+         R"(,"promotion":{"type":"coupon","coupon":)" + shape.coupon +
+         R"(},"times_redeemed":0,"restrictions":{"first_time_transaction":false,)" +
+         R"("minimum_amount":null,"minimum_amount_currency":null},"metadata":{)" + shape.metadata +
+         "}" + shape.more + "}";
+}
+
+/// The row holds in Stripe exactly what it asks for.
+inline Situation in_step(const PromoRow& row = percentage()) {
+  Situation s = situation(row);
+  s.observed.coupon = Coupon::from(parsed(coupon_json()));
+  s.observed.code = PromotionCode::from(parsed(code_json()));
+  return s;
+}
+
+inline std::string kinds(const Plan& plan) {
+  std::string names;
+  for (const Operation& operation : plan.operations)
+    names += (names.empty() ? "" : " ") + std::string(kind_name(operation.kind));
+  return names;
+}
+
+inline std::string params_text(const Operation& operation) {
+  std::string text;
+  for (const auto& [name, value] : operation.call.params)
+    text += (text.empty() ? "" : "&") + name + "=" + value;
+  return text;
+}
+
+}  // namespace stripe_sync::testing
