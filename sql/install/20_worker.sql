@@ -47,6 +47,19 @@ END
 $$;
 COMMENT ON FUNCTION @extschema@.stripe_sync_stop() IS 'Stops this database''s worker, also over restarts, until stripe_sync_start(); changes go on being collected';
 
+CREATE FUNCTION stripe_sync.require_worker() RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NOT (SELECT w.wanted FROM stripe_sync.worker w) THEN
+    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = 'the worker of this database is stopped',
+      HINT = 'SELECT stripe_sync_start();';
+  END IF;
+  PERFORM stripe_sync.ensure_worker(after_commit => false);
+END
+$$;
+COMMENT ON FUNCTION stripe_sync.require_worker() IS 'Starts a worker unless one runs; raises if it was stopped on purpose';
+
 -- Asks the running worker for something and waits until it says that it has seen to it.
 CREATE FUNCTION stripe_sync.ask_worker(request regclass, served text) RETURNS bigint
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -62,11 +75,7 @@ BEGIN
       DETAIL = 'Its snapshot never sees what the worker commits.',
       HINT = 'Call it in a READ COMMITTED transaction.';
   END IF;
-  IF NOT (SELECT w.wanted FROM stripe_sync.worker w) THEN
-    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = 'the worker of this database is stopped',
-      HINT = 'SELECT stripe_sync_start();';
-  END IF;
-  PERFORM stripe_sync.ensure_worker(after_commit => false);
+  PERFORM stripe_sync.require_worker();
   LOOP
     EXECUTE format('SELECT %I FROM stripe_sync.worker', served) INTO seen;
     EXIT WHEN seen >= number;

@@ -87,7 +87,8 @@ BEGIN
       HINT = 'map => ''{"code": "coupon_text"}''';
   END IF;
   FOR entry IN
-    SELECT m.key AS item, m.value AS "column", i.item IS NOT NULL AS known, a.attname IS NOT NULL AS found
+    SELECT m.key AS item, m.value AS "column", i.item IS NOT NULL AS known,
+      a.attname IS NOT NULL OR i.role IN ('sync', 'addable') AS found
     FROM jsonb_each_text(map) m
     LEFT JOIN stripe_sync.promo_items() i ON i.item = m.key
     LEFT JOIN pg_attribute a ON a.attrelid = promo_table AND a.attname = m.value
@@ -207,6 +208,10 @@ BEGIN
       (SELECT array_agg(m."column") FROM stripe_sync.mapping(promo_table, map, false) m WHERE m.role IN ('required', 'watched', 'addable') AND m.found),
       columns ->> 'code', columns ->> 'is_active',
       ARRAY[columns ->> 'stripe_coupon_id', columns ->> 'stripe_promotion_code_id', columns ->> 'sync_status', columns ->> 'synced_at', columns ->> 'sync_error']);
+    -- other settings may mean other terms for rows that did not change
+    UPDATE stripe_sync.promo_state s SET state = 'pending', attempts = 0, next_attempt = clock_timestamp(),
+      changed_at = clock_timestamp(), changed_by = pg_current_xact_id(), generation = s.generation + 1
+    WHERE s.promo_table = promo_table AND NOT s.deleted AND s.state <> 'missing';
     PERFORM stripe_sync.activate();
   END IF;
 

@@ -45,7 +45,7 @@ BEGIN
         AND s.promo_table::oid || '/' || s.key = ANY (due)
         AND NOT EXISTS (SELECT FROM stripe_sync.worker w WHERE w.blocked_since IS NOT NULL))
     LOOP
-      PERFORM stripe_sync.ensure_worker(after_commit => false);
+      PERFORM stripe_sync.require_worker();
       PERFORM stripe_sync.pause(20);
     END LOOP;
   END IF;
@@ -83,6 +83,7 @@ BEGIN
     IF clock_timestamp() >= deadline THEN
       RETURN false;
     END IF;
+    PERFORM stripe_sync.require_worker();
     PERFORM stripe_sync.pause(20);
   END LOOP;
 END

@@ -31,6 +31,8 @@ $$;
 COMMENT ON FUNCTION stripe_sync.revoke_all() IS 'Takes every right on the extension''s objects from everybody but their owner';
 SELECT stripe_sync.revoke_all();
 
+-- CREATE EXTENSION hides notices of its script unless asked not to.
+SET LOCAL client_min_messages = notice;
 DO $$
 BEGIN
   RAISE NOTICE USING MESSAGE = 'stripe_sync is installed and dormant. Next: (1) give the server the Stripe key: environment STRIPE_SECRET_KEY, or setting stripe_sync.api_key_file; '

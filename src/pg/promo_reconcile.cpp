@@ -93,14 +93,14 @@ void reconcile_table(PromoTable& table) {
 
 void SpiPromoStore::reconcile() {
   std::vector<std::string> oids;
-  auto failed = in_transaction([&] {
+  auto failed = in_extension_transaction([&] {
     tables_.refresh();
     mark_dropped_tables();
     oids = tables_.oids();
   });
   if (failed) log_error(LOG, *failed);
   for (const std::string& oid : oids) {
-    failed = in_transaction([&] {
+    failed = in_extension_transaction([&] {
       run_once("SET CONSTRAINTS ALL IMMEDIATE");
       tables_.refresh();
       Error why;
@@ -114,7 +114,7 @@ void SpiPromoStore::reconcile() {
     if (!failed) continue;
     log_error(LOG, *failed);
     const Error error = *failed;
-    in_transaction([&] { promo_state::note_error("worker", error); });
+    in_extension_transaction([&] { promo_state::note_error("worker", error); });
   }
 }
 

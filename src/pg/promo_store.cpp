@@ -99,7 +99,7 @@ bool SpiPromoStore::load(std::vector<Text> row, PromoJob& job, Error& why) {
 
 std::vector<PromoStore::Claimed> SpiPromoStore::claim(int limit, const Decide& decide) {
   std::vector<Claimed> claimed;
-  const auto failed = in_transaction([&] {
+  const auto failed = in_extension_transaction([&] {
     run_once("SET CONSTRAINTS ALL IMMEDIATE");
     tables_.refresh();
     const Rows due = promo_state::lock_due(limit);
@@ -143,7 +143,7 @@ std::vector<PromoStore::Claimed> SpiPromoStore::claim(int limit, const Decide& d
 
 Saved SpiPromoStore::save(PromoJob& job, const Decision& decision) {
   Saved saved = Saved::busy;
-  const auto failed = in_transaction([&] {
+  const auto failed = in_extension_transaction([&] {
     run_once("SET CONSTRAINTS ALL IMMEDIATE");
     tables_.refresh();
     const auto generation = promo_state::lock_leased(job);
@@ -279,7 +279,7 @@ void SpiPromoStore::save_retry(PromoJob& job, const Decision::Retry& retry) {
 }
 
 void SpiPromoStore::release(const PromoJob& job) {
-  const auto failed = in_transaction([&] {
+  const auto failed = in_extension_transaction([&] {
     if (!promo_state::lock_leased(job)) return;
     promo_state::Step step;
     step.state = "pending";
@@ -299,7 +299,7 @@ std::optional<Millis> SpiPromoStore::next_due() {
       "  AND s.lease IS NULL AND NOT s.off ORDER BY s.next_attempt LIMIT 1))"
       " - clock_timestamp()) * 1000)::bigint"};
   std::optional<Millis> due;
-  const auto failed = in_transaction([&] {
+  const auto failed = in_extension_transaction([&] {
     Rows rows;
     as_extension_owner([&] { rows = select(); });
     if (rows.single()) due = Millis(std::stoll(*rows.single()));
@@ -309,7 +309,7 @@ std::optional<Millis> SpiPromoStore::next_due() {
 }
 
 void SpiPromoStore::retry_now() {
-  const auto failed = in_transaction([&] {
+  const auto failed = in_extension_transaction([&] {
     run_as_owner(
         "UPDATE stripe_sync.promo_state SET next_attempt = clock_timestamp()"
         " WHERE state = 'retrying' AND next_attempt > clock_timestamp()");
@@ -318,7 +318,7 @@ void SpiPromoStore::retry_now() {
 }
 
 void SpiPromoStore::clear_leases() {
-  const auto failed = in_transaction([&] {
+  const auto failed = in_extension_transaction([&] {
     run_as_owner(
         "UPDATE stripe_sync.promo_state SET lease = NULL, state = 'pending',"
         " next_attempt = clock_timestamp() WHERE lease IS NOT NULL");

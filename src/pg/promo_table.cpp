@@ -220,6 +220,26 @@ void PromoTable::project(const std::string& key, const Found& found,
   }
 }
 
+void PromoTable::check_status_column() {
+  const Column& column = columns_.at(item::sync_status);
+  for (const char* word : {"pending", "synced", "error", "manual"}) {
+    std::string why;
+    const std::string value = "'" + std::string(word) + "'::" + column.type;
+    const auto failed = in_subtransaction([&] {
+      run_once("SELECT pg_catalog.format('%s', " + value + ")");
+      if (column.limit > 0 && static_cast<int>(std::strlen(word)) > column.limit) {
+        why = "It holds at most " + std::to_string(column.limit) + " characters.";
+      }
+    });
+    if (!failed && why.empty()) continue;
+    throw Error(errcode::usage,
+                "column " + column.name + " of " + label_ + " can't hold the status '" + word + "'",
+                failed ? failed->message : why,
+                "Name another column: map => '{\"sync_status\": \"...\"}'; it is added if it does "
+                "not exist.");
+  }
+}
+
 std::vector<Text> PromoTable::all_rows() {
   std::string off = "false";
   if (columns_.count(item::is_active) > 0) {

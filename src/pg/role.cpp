@@ -8,6 +8,7 @@ extern "C" {
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
@@ -40,6 +41,13 @@ Extension scan_extension() {
 
 Extension find_extension() {
   return pg_call([] { return scan_extension(); });
+}
+
+bool lock_extension() {
+  const Extension before = find_extension();
+  if (!OidIsValid(before.oid)) return false;
+  pg_call([=] { LockDatabaseObject(ExtensionRelationId, before.oid, 0, AccessShareLock); });
+  return find_extension().oid == before.oid;
 }
 
 Oid extension_owner() {

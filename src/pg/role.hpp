@@ -16,6 +16,9 @@ struct Extension {
 };
 Extension find_extension();
 
+/// Locks the extension against being dropped until the transaction ends; false if it is gone.
+bool lock_extension();
+
 /// The extension's owner; throws when the extension is gone.
 Oid extension_owner();
 Oid table_owner(Oid table);
@@ -46,6 +49,15 @@ void as_extension_owner(const F& f) {
   const detail::RoleState before = detail::enter_role(extension_owner(), "pg_catalog, pg_temp");
   f();
   detail::leave_role(before);
+}
+
+/// A transaction of the worker's own in which the extension is known to stay. Does nothing once it
+/// is gone: the worker then ends at its next round.
+template <class F>
+std::optional<Error> in_extension_transaction(const F& f) {
+  return in_transaction([&] {
+    if (lock_extension()) f();
+  });
 }
 
 }  // namespace stripe_sync::pg

@@ -65,6 +65,7 @@ void queue_rows(Oid table) {
   Error why;
   PromoTable* attached = tables.find(std::to_string(table), why);
   if (attached == nullptr) throw why;
+  as_role(table_owner(table), [&] { attached->check_status_column(); });
   reconcile_table(*attached);
 }
 

@@ -105,8 +105,8 @@ struct Desired {
   std::string description;  ///< whole, at most 500 characters, for metadata
   /// What is left for a new promotion code; 0 or less when exhausted.
   std::optional<std::int64_t> max_redemptions;
-  std::optional<std::int64_t> expires_at;       ///< Unix seconds
-  std::optional<std::int64_t> starts_at;        ///< only while it lies ahead
+  std::optional<std::int64_t> expires_at;  ///< Unix seconds
+  std::optional<std::int64_t> starts_at;   ///< only while it lies ahead
   bool first_time_only = false;
   std::optional<std::int64_t> minimum_amount;  ///< minor units
   std::string minimum_amount_currency;

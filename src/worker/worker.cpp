@@ -34,7 +34,7 @@ namespace stripe_sync::worker {
 
 namespace {
 
-constexpr Millis longest_wait{10'000};  // a net: COMMIT PREPARED, for one, wakes nobody
+constexpr Millis longest_wait{5'000};  // a net: COMMIT PREPARED, for one, wakes nobody
 constexpr Millis blocked_retry_least{30'000};
 constexpr Millis forget_every{3'600'000};
 

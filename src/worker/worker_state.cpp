@@ -13,7 +13,7 @@ namespace {
 // A transaction of the extension owner's; a failure is logged, the next round tries again.
 template <class F>
 void in_own_transaction(const F& f) {
-  const auto failed = in_transaction([&] { as_extension_owner(f); });
+  const auto failed = in_extension_transaction([&] { as_extension_owner(f); });
   if (failed) log_error(LOG, *failed);
 }
 
@@ -32,9 +32,8 @@ Orders read_orders() {
       " JOIN pg_extension e ON e.extname = 'stripe_sync'"
       " LEFT JOIN stripe_sync.installation i ON true"};
   Orders orders;
-  const auto failed = in_transaction([&] {
-    orders.extension = OidIsValid(find_extension().oid);
-    if (!orders.extension) return;
+  const auto failed = in_extension_transaction([&] {
+    orders.extension = true;
     Rows rows;
     as_extension_owner([&] { rows = select(); });
     if (rows.empty()) return;
@@ -55,6 +54,7 @@ Orders read_orders() {
   });
   if (failed) {
     log_error(LOG, *failed);
+    orders.extension = true;
     orders.active = false;
   }
   return orders;
