@@ -27,7 +27,9 @@ std::string trimmed(const std::string& text) {
   return text.substr(first, text.find_last_not_of(blanks) - first + 1);
 }
 
-bool is_set(const char* setting) { return setting != nullptr && *setting != '\0'; }
+bool is_set(const char* setting) {
+  return setting != nullptr && *setting != '\0';
+}
 
 Result<std::string> from_vault() {
   Rows rows;
@@ -53,8 +55,9 @@ Result<std::string> from_file() {
   if (!file) {
     return Error(errcode::authentication,
                  std::string("the key file \"") + guc::api_key_file + "\" can't be read",
-                 strerror(errno), "Make it readable to the server's user, or correct "
-                                  "stripe_sync.api_key_file.");
+                 strerror(errno),
+                 "Make it readable to the server's user, or correct "
+                 "stripe_sync.api_key_file.");
   }
   return trimmed(content.str());
 }
@@ -89,8 +92,8 @@ std::vector<Error> api_key_warnings() {
   if (!is_set(guc::api_key_file) || stat(guc::api_key_file, &file) != 0) return warnings;
   const std::string name = guc::api_key_file;
   if ((file.st_mode & (S_IRGRP | S_IROTH)) != 0) {
-    warnings.push_back(Error(errcode::authentication, "others can read the key file", name,
-                             "chmod 600 " + name));
+    warnings.push_back(
+        Error(errcode::authentication, "others can read the key file", name, "chmod 600 " + name));
   }
   const std::string data = std::string(DataDir) + "/";
   if (name[0] != '/' || name.rfind(data, 0) == 0) {

@@ -89,7 +89,9 @@ ErrorData* copy_error(MemoryContext memory) {
   return copy;
 }
 
-std::string text_or_empty(const char* text) { return text == nullptr ? std::string() : text; }
+std::string text_or_empty(const char* text) {
+  return text == nullptr ? std::string() : text;
+}
 
 }  // namespace
 

@@ -74,7 +74,8 @@ void pg_worker_main(Datum argument, void (*body)(Datum));
 template <class F>
 std::optional<Error> in_transaction(const F& f);
 
-/// Runs `f` in a subtransaction; an Error rolls it back and is returned, unless it must end the run.
+/// Runs `f` in a subtransaction; an Error rolls it back and is returned, unless it must end the
+/// run.
 template <class F>
 std::optional<Error> in_subtransaction(const F& f);
 
@@ -133,13 +134,13 @@ std::optional<Error> in_subtransaction(const F& f) {
 }  // namespace stripe_sync::pg
 
 /// Defines an SQL-callable function: declaration, finfo record and guarded entry; the body follows.
-#define STRIPE_SYNC_FUNCTION(name)                          \
-  static Datum name##_body(FunctionCallInfo fcinfo);        \
-  extern "C" {                                              \
-  PGDLLEXPORT Datum name(PG_FUNCTION_ARGS);                 \
-  PG_FUNCTION_INFO_V1(name);                                \
-  Datum name(PG_FUNCTION_ARGS) {                            \
-    return stripe_sync::pg::pg_entry(fcinfo, name##_body);  \
-  }                                                         \
-  }                                                         \
+#define STRIPE_SYNC_FUNCTION(name)                         \
+  static Datum name##_body(FunctionCallInfo fcinfo);       \
+  extern "C" {                                             \
+  PGDLLEXPORT Datum name(PG_FUNCTION_ARGS);                \
+  PG_FUNCTION_INFO_V1(name);                               \
+  Datum name(PG_FUNCTION_ARGS) {                           \
+    return stripe_sync::pg::pg_entry(fcinfo, name##_body); \
+  }                                                        \
+  }                                                        \
   static Datum name##_body([[maybe_unused]] FunctionCallInfo fcinfo)

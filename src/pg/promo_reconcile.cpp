@@ -27,8 +27,7 @@ void take_changed(Oid table, const std::vector<Text>& rows) {
       "   state = 'pending', attempts = 0, next_attempt = clock_timestamp(),"
       "   changed_at = clock_timestamp(), changed_by = excluded.changed_by,"
       "   generation = s.generation + 1"};
-  as_extension_owner(
-      [&] { insert(std::to_string(table), rows[0], rows[1], rows[2], rows[3]); });
+  as_extension_owner([&] { insert(std::to_string(table), rows[0], rows[1], rows[2], rows[3]); });
 }
 
 // State rows that contradict the rows read: gone from the table, or back in it.

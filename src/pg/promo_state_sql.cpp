@@ -12,9 +12,13 @@ Text number(std::optional<std::int64_t> value) {
   return value ? Text(std::to_string(*value)) : Text();
 }
 
-Text text_or_null(const std::string& text) { return text.empty() ? Text() : Text(text); }
+Text text_or_null(const std::string& text) {
+  return text.empty() ? Text() : Text(text);
+}
 
-std::string flag(bool value) { return value ? "true" : "false"; }
+std::string flag(bool value) {
+  return value ? "true" : "false";
+}
 
 std::string json_list(const std::vector<std::string>& texts) {
   std::string list = "[";
@@ -24,8 +28,8 @@ std::string json_list(const std::vector<std::string>& texts) {
 
 std::string error_json(const Error& error) {
   return "{\"sqlstate\":" + json::quote(sqlstate_text(error.sqlstate)) +
-         ",\"message\":" + json::quote(error.message) + ",\"detail\":" +
-         json::quote(error.detail) + ",\"hint\":" + json::quote(error.hint) + "}";
+         ",\"message\":" + json::quote(error.message) + ",\"detail\":" + json::quote(error.detail) +
+         ",\"hint\":" + json::quote(error.hint) + "}";
 }
 
 Text in_flight_json(const PromoJob& job) {
@@ -50,7 +54,8 @@ Rows lock_due(int limit) {
       "    'hex'), 6),"
       "  s.code_key"
       " FROM stripe_sync.promo_state s CROSS JOIN stripe_sync.installation i"
-      " LEFT JOIN pg_class c ON c.oid = s.promo_table LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"
+      " LEFT JOIN pg_class c ON c.oid = s.promo_table LEFT JOIN pg_namespace n ON n.oid = "
+      "c.relnamespace"
       " WHERE s.next_attempt <= clock_timestamp() AND s.lease IS NULL"
       "   AND NOT EXISTS (SELECT FROM stripe_sync.promo_state o"
       "     WHERE o.code_key = s.code_key AND o.lease IS NOT NULL)"
@@ -99,12 +104,14 @@ void write(const PromoJob& job, const Step& step) {
   static Statement update{
       "UPDATE stripe_sync.promo_state s SET state = $4,"
       " lease = CASE WHEN $5::boolean THEN s.lease END,"
-      " next_attempt = CASE WHEN $6 IS NOT NULL THEN clock_timestamp() + make_interval(secs => $6::bigint / 1000.0)"
+      " next_attempt = CASE WHEN $6 IS NOT NULL THEN clock_timestamp() + make_interval(secs => "
+      "$6::bigint / 1000.0)"
       "   WHEN $7 IS NOT NULL THEN to_timestamp($7::bigint) END,"
       " attempted_at = CASE WHEN $8::boolean THEN clock_timestamp() ELSE s.attempted_at END,"
       " synced_at = CASE WHEN $9::boolean THEN clock_timestamp() ELSE s.synced_at END,"
       " attempts = $10::int, sqlstate = $11, reason = $12, detail = $13, hint = $14,"
-      " warnings = CASE WHEN $15 <> '[]' THEN ARRAY(SELECT jsonb_array_elements_text($15::jsonb)) END,"
+      " warnings = CASE WHEN $15 <> '[]' THEN ARRAY(SELECT jsonb_array_elements_text($15::jsonb)) "
+      "END,"
       " observed = $16::jsonb, in_flight = $17::jsonb, coupon_id = $18, promotion_code_id = $19,"
       " coupon_revision = $20::int, used_before = $21::bigint,"
       " row_hash = coalesce($22::bigint, s.row_hash), action = coalesce($23, s.action)"

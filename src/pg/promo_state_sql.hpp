@@ -24,12 +24,12 @@ std::int64_t next_lease();
 struct Step {
   std::string state;
   bool keep_lease = false;
-  std::optional<Millis> due_in;                ///< relative, or
-  std::optional<std::int64_t> due_at;          ///< Unix seconds; neither = not due
+  std::optional<Millis> due_in;        ///< relative, or
+  std::optional<std::int64_t> due_at;  ///< Unix seconds; neither = not due
   bool attempted = false;
   bool synced = false;
   int attempts = 0;
-  Error reason;                                ///< empty message = none
+  Error reason;  ///< empty message = none
   std::vector<std::string> warnings;
 };
 void write(const PromoJob& job, const Step& step);

@@ -82,9 +82,8 @@ bool SpiPromoStore::load(std::vector<Text> row, PromoJob& job, Error& why) {
   }
   if (table == nullptr) return false;
   std::optional<PromoTable::Found> found;
-  const auto failed = in_subtransaction([&] {
-    as_role(table_owner(table->oid()), [&] { found = table->read(job.key); });
-  });
+  const auto failed = in_subtransaction(
+      [&] { as_role(table_owner(table->oid()), [&] { found = table->read(job.key); }); });
   if (failed) {
     why = Error(errcode::usage, "the row of " + table->label() + " can't be read", failed->message,
                 "SELECT * FROM stripe_sync_check();");
@@ -173,7 +172,8 @@ Saved SpiPromoStore::save(PromoJob& job, const Decision& decision) {
 void SpiPromoStore::number(PromoJob& job, const Operation& operation) {
   if (!operation.writes()) return;
   static Statement next{
-      "SELECT o.n, encode(sha256(convert_to($1 || '/' || $2 || '/' || $3 || '/' || o.n, 'UTF8')), 'hex')"
+      "SELECT o.n, encode(sha256(convert_to($1 || '/' || $2 || '/' || $3 || '/' || o.n, 'UTF8')), "
+      "'hex')"
       " FROM (SELECT CASE WHEN $4::bigint = 0 THEN nextval('stripe_sync.operation_number')"
       "   ELSE $4::bigint END) o(n)"};
   Rows rows;

@@ -139,8 +139,8 @@ std::string PromoTable::key_condition() const {
                                   ? std::string("$1")
                                   : "($1::pg_catalog.text[])[" + std::to_string(i + 1) + "]";
     if (i > 0) condition += " AND ";
-    condition += "t." + quote_name(keys_[i]) + " OPERATOR(pg_catalog.=) " + value + "::" +
-                 key_types_[i];
+    condition +=
+        "t." + quote_name(keys_[i]) + " OPERATOR(pg_catalog.=) " + value + "::" + key_types_[i];
   }
   return condition;
 }
@@ -155,9 +155,8 @@ std::string PromoTable::select_list() const {
 std::optional<PromoTable::Found> PromoTable::fetch(SPIPlanPtr& plan, const char* locking,
                                                    const std::string& key) {
   if (plan == nullptr) {
-    plan = keep_plan("SELECT " + select_list() + " FROM " + name_ + " t WHERE " + key_condition() +
-                         locking,
-                     1);
+    plan = keep_plan(
+        "SELECT " + select_list() + " FROM " + name_ + " t WHERE " + key_condition() + locking, 1);
   }
   const Rows rows = run_plan(plan, {key});
   if (rows.empty()) return std::nullopt;
@@ -178,8 +177,7 @@ std::optional<PromoTable::Found> PromoTable::lock(const std::string& key) {
   return fetch(lock_, " FOR UPDATE OF t SKIP LOCKED", key);
 }
 
-void PromoTable::project(const std::string& key, const Found& found,
-                         const Projection& projection) {
+void PromoTable::project(const std::string& key, const Found& found, const Projection& projection) {
   const auto shows = [&](const char* item, const Text& value) {
     const std::string* now = found.row.get(item);
     return !value || (now != nullptr && *now == *value);
@@ -246,12 +244,12 @@ std::vector<Text> PromoTable::all_rows() {
     off = "COALESCE((" + item_expression(item::is_active) +
           ") OPERATOR(pg_catalog.=) ANY ('{f,false,0}'::pg_catalog.text[]), false)";
   }
-  const Rows rows = run_once(
-      "SELECT (pg_catalog.array_agg(" + key_expression("t", keys_) +
-      "))::pg_catalog.text, (pg_catalog.array_agg(" + item_expression(item::code) +
-      "))::pg_catalog.text, (pg_catalog.array_agg(" + off +
-      "))::pg_catalog.text, (pg_catalog.array_agg(" + hash_expression() +
-      "))::pg_catalog.text FROM " + name_ + " t");
+  const Rows rows =
+      run_once("SELECT (pg_catalog.array_agg(" + key_expression("t", keys_) +
+               "))::pg_catalog.text, (pg_catalog.array_agg(" + item_expression(item::code) +
+               "))::pg_catalog.text, (pg_catalog.array_agg(" + off +
+               "))::pg_catalog.text, (pg_catalog.array_agg(" + hash_expression() +
+               "))::pg_catalog.text FROM " + name_ + " t");
   return {rows.at(0, 0), rows.at(0, 1), rows.at(0, 2), rows.at(0, 3)};
 }
 

@@ -73,7 +73,7 @@ class PromoTable {
   struct Column {
     std::string name;  ///< quoted
     std::string type;
-    int limit = 0;     ///< characters, of varchar and char; 0 = none
+    int limit = 0;  ///< characters, of varchar and char; 0 = none
     std::string raw_name;
   };
   void load_types(const json::Value& columns);

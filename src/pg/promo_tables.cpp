@@ -24,7 +24,8 @@ Rows attachment_rows() {
       "SELECT a.promo_table::oid, format('%I.%I', n.nspname, c.relname),"
       " n.nspname || '.' || c.relname, to_jsonb(a) - 'promo_table',"
       " (SELECT string_agg(t.attname || ' ' || t.atttypid || ' ' || t.atttypmod, ',')"
-      "  FROM pg_attribute t WHERE t.attrelid = a.promo_table AND t.attnum > 0 AND NOT t.attisdropped)"
+      "  FROM pg_attribute t WHERE t.attrelid = a.promo_table AND t.attnum > 0 AND NOT "
+      "t.attisdropped)"
       " FROM stripe_sync.attachment a JOIN pg_class c ON c.oid = a.promo_table"
       " JOIN pg_namespace n ON n.oid = c.relnamespace"};
   Rows rows;

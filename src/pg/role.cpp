@@ -80,8 +80,8 @@ RoleState enter_role(Oid role, const char* search_path) {
     RoleState before;
     GetUserIdAndSecContext(&before.user, &before.security);
     before.nest_level = NewGUCNestLevel();
-    SetUserIdAndSecContext(role, before.security | SECURITY_LOCAL_USERID_CHANGE |
-                                     SECURITY_RESTRICTED_OPERATION);
+    SetUserIdAndSecContext(
+        role, before.security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
     set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
                       false);
     if (search_path != nullptr) {

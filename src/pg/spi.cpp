@@ -5,8 +5,7 @@ namespace stripe_sync::pg {
 namespace {
 
 [[noreturn]] void throw_spi(const char* doing, int code) {
-  throw Error(errcode::internal,
-              std::string(doing) + " failed: " + SPI_result_code_string(code));
+  throw Error(errcode::internal, std::string(doing) + " failed: " + SPI_result_code_string(code));
 }
 
 // A text datum in the current memory context.
@@ -19,8 +18,8 @@ std::vector<Text> copy_row(SPITupleTable* table, std::uint64_t row) {
   const int columns = table->tupdesc->natts;
   std::vector<Text> values(columns);
   for (int column = 0; column < columns; ++column) {
-    const char* value = pg_call(
-        [=] { return SPI_getvalue(table->vals[row], table->tupdesc, column + 1); });
+    const char* value =
+        pg_call([=] { return SPI_getvalue(table->vals[row], table->tupdesc, column + 1); });
     if (value != nullptr) values[column] = value;
   }
   return values;
@@ -90,6 +89,8 @@ std::string text_argument(FunctionCallInfo fcinfo, int n) {
   return pg_call([=] { return text_to_cstring(DatumGetTextPP(datum)); });
 }
 
-Datum text_datum(std::string_view text) { return make_text(text.data(), text.size()); }
+Datum text_datum(std::string_view text) {
+  return make_text(text.data(), text.size());
+}
 
 }  // namespace stripe_sync::pg

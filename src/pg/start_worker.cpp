@@ -48,16 +48,18 @@ void start_worker(StartWorker when) {
   if (wake_worker()) return;
   WorkerStart start = {};
   start.database = MyDatabaseId;
-  if (when == StartWorker::after_commit) current_virtual_xid(&start.creator_backend, &start.creator_local_xid);
+  if (when == StartWorker::after_commit)
+    current_virtual_xid(&start.creator_backend, &start.creator_local_xid);
   const WorkerStart* s = &start;
   const bool started = pg_call([s] {
     snprintf(const_cast<char*>(s->name), NAMEDATALEN, "%s", get_database_name(s->database));
     return launch(s);
   });
   if (!started) {
-    throw Error(errcode::usage, "no worker could be started: all background worker slots are taken",
-                "max_worker_processes limits them.",
-                "Raise max_worker_processes and restart the server, then SELECT stripe_sync_start();");
+    throw Error(
+        errcode::usage, "no worker could be started: all background worker slots are taken",
+        "max_worker_processes limits them.",
+        "Raise max_worker_processes and restart the server, then SELECT stripe_sync_start();");
   }
 }
 

@@ -11,9 +11,9 @@ enum class StartWorker {
 
 /// What a worker is started with (bgw_extra). Plain data.
 struct WorkerStart {
-  Oid database;                ///< InvalidOid: by name, from stripe_sync.databases
+  Oid database;  ///< InvalidOid: by name, from stripe_sync.databases
   char name[NAMEDATALEN];
-  int creator_backend;         ///< of the transaction to wait for; 0 = none
+  int creator_backend;  ///< of the transaction to wait for; 0 = none
   unsigned creator_local_xid;
 };
 

@@ -47,7 +47,9 @@ int find_worker_pid() {
   return 0;
 }
 
-bool known_worker_lives() { return worker_proc != nullptr && worker_proc->pid == worker_pid; }
+bool known_worker_lives() {
+  return worker_proc != nullptr && worker_proc->pid == worker_pid;
+}
 
 // Reading all locks is not for every statement of a database without a worker.
 void find_worker() {
@@ -93,6 +95,8 @@ void wake_worker_at_commit() {
   wake_pending = true;
 }
 
-void init_wake() { RegisterXactCallback(at_transaction_end, nullptr); }
+void init_wake() {
+  RegisterXactCallback(at_transaction_end, nullptr);
+}
 
 }  // namespace stripe_sync::pg

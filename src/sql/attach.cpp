@@ -76,9 +76,9 @@ void check_settings(FunctionCallInfo fcinfo) {
   }
   if (const Text duration = argument_text(fcinfo, 2)) {
     if (*duration != "once" && *duration != "repeating" && *duration != "forever") {
-      throw Error(errcode::usage, "duration must be once, repeating or forever, not \"" +
-                                      *duration + "\"",
-                  "", "duration => 'once'");
+      throw Error(errcode::usage,
+                  "duration must be once, repeating or forever, not \"" + *duration + "\"", "",
+                  "duration => 'once'");
     }
   }
   if (const Text months = argument_text(fcinfo, 3)) {
@@ -103,7 +103,8 @@ STRIPE_SYNC_FUNCTION(stripe_sync_attach) {
   const bool dry_run = !fcinfo->args[9].isnull && DatumGetBool(fcinfo->args[9].value);
   static Statement attach{
       "SELECT * FROM stripe_sync.attach_table($1::oid::regclass, lower(btrim($2)), $3, $4::integer,"
-      " $5, $6, $7::text[], $8::jsonb, coalesce($9::boolean, false), coalesce($10::boolean, false))"};
+      " $5, $6, $7::text[], $8::jsonb, coalesce($9::boolean, false), coalesce($10::boolean, "
+      "false))"};
   Rows report;
   with_spi([&] {
     as_extension_owner([&] {

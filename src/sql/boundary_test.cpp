@@ -48,7 +48,9 @@ STRIPE_SYNC_FUNCTION(stripe_sync_test_throw) {
   PG_RETURN_VOID();
 }
 
-STRIPE_SYNC_FUNCTION(stripe_sync_test_live) { PG_RETURN_INT32(live_objects); }
+STRIPE_SYNC_FUNCTION(stripe_sync_test_live) {
+  PG_RETURN_INT32(live_objects);
+}
 
 // Runs SQL in a subtransaction with objects alive above it; tells the error that came back.
 STRIPE_SYNC_FUNCTION(stripe_sync_test_catch) {
@@ -87,7 +89,8 @@ STRIPE_SYNC_FUNCTION(stripe_sync_test_growth) {
       const auto failed = in_subtransaction([&] {
         const Counted alive;
         pg_call([=] {
-          if (i % nth == 0) ereport(ERROR, (::errcode(ERRCODE_DIVISION_BY_ZERO), errmsg("round %d", i)));
+          if (i % nth == 0)
+            ereport(ERROR, (::errcode(ERRCODE_DIVISION_BY_ZERO), errmsg("round %d", i)));
         });
       });
       if (failed && failed->sqlstate != sqlstate("22012")) throw *failed;

@@ -62,7 +62,7 @@ struct Columns {
   int watched[most];
   int watched_count;
   int sync[SyncColumns::count];
-  int key;  ///< of a single-column key; 0 = composite
+  int key;         ///< of a single-column key; 0 = composite
   bool generated;  ///< a watched column is computed after BEFORE triggers
 };
 
@@ -242,9 +242,8 @@ const char* changed_state =
 
 std::string mark_sql(const Arguments& arguments, bool update) {
   const std::string key = key_expression("n", arguments.keys);
-  const std::string active = arguments.active.empty()
-                                 ? "'t'"
-                                 : "format('%s', n." + quote_name(arguments.active) + ")";
+  const std::string active =
+      arguments.active.empty() ? "'t'" : "format('%s', n." + quote_name(arguments.active) + ")";
   std::string rows = "SELECT " + key + " AS key, format('%s', n." + quote_name(arguments.code) +
                      ") AS code, " + active +
                      " = ANY ('{f,false,0}') AS off, false AS deleted FROM stripe_sync_new n"
@@ -256,7 +255,8 @@ std::string mark_sql(const Arguments& arguments, bool update) {
             key_expression("o", arguments.keys) + " FROM stripe_sync_old o EXCEPT SELECT " + key +
             " FROM stripe_sync_new n) gone(key)";
   }
-  return "INSERT INTO stripe_sync.promo_state AS s (promo_table, key, code, off, deleted, changed_by)"
+  return "INSERT INTO stripe_sync.promo_state AS s (promo_table, key, code, off, deleted, "
+         "changed_by)"
          " SELECT $1::oid, r.key, r.code, r.off, r.deleted, pg_current_xact_id() FROM (" +
          rows +
          ") r WHERE r.key IS DISTINCT FROM $2 ON CONFLICT (promo_table, key) DO UPDATE SET"
@@ -268,7 +268,8 @@ std::string mark_sql(const Arguments& arguments, bool update) {
 // More than ten rows and a fifth of the table at once may be a mistake: held until confirmed.
 std::string delete_sql(const Arguments& arguments) {
   return "WITH gone AS MATERIALIZED (SELECT " + key_expression("o", arguments.keys) +
-         " AS key FROM stripe_sync_old o), bulk AS MATERIALIZED (SELECT CASE WHEN count(*) > 10 THEN"
+         " AS key FROM stripe_sync_old o), bulk AS MATERIALIZED (SELECT CASE WHEN count(*) > 10 "
+         "THEN"
          " count(*) * 5 > (SELECT count(*) FROM stripe_sync.promo_state a"
          "   WHERE a.promo_table = $1::oid AND NOT a.deleted) ELSE false END AS held FROM gone)"
          " UPDATE stripe_sync.promo_state s SET deleted = NOT bulk.held, off = true,"
@@ -276,7 +277,8 @@ std::string delete_sql(const Arguments& arguments) {
          " generation = s.generation + 1,"
          " state = CASE WHEN s.state = 'excluded' THEN s.state WHEN bulk.held THEN 'missing'"
          "   ELSE 'pending' END,"
-         " next_attempt = CASE WHEN s.state <> 'excluded' AND NOT bulk.held THEN clock_timestamp() END,"
+         " next_attempt = CASE WHEN s.state <> 'excluded' AND NOT bulk.held THEN clock_timestamp() "
+         "END,"
          " reason = CASE WHEN bulk.held THEN 'deleted together with a large part of its table' END"
          " FROM gone, bulk WHERE s.promo_table = $1::oid AND s.key = gone.key"
          " AND gone.key IS DISTINCT FROM $2";
@@ -329,9 +331,8 @@ void after_statement(TriggerData* trigger) {
       KeptPlan* kept = kept_plan(trigger->tg_trigger->tgoid);
       if (kept->plan == nullptr) kept->plan = keep_plan(statement_sql(trigger), 2);
       const Text own = own_write == nullptr ? Text() : Text(own_write->key);
-      marked =
-          run_plan(kept->plan, {std::to_string(RelationGetRelid(trigger->tg_relation)), own})
-              .affected;
+      marked = run_plan(kept->plan, {std::to_string(RelationGetRelid(trigger->tg_relation)), own})
+                   .affected;
     });
     if (marked > 0) wake_worker_at_commit();
   });

@@ -109,9 +109,9 @@ std::optional<Error> PriceBook::take(const stripe::Answer& answer) {
   under_way_.reset();
   if (wanted_.empty()) return std::nullopt;
   Want& want = wanted_.front();
-  const bool unknown_id = answer.verdict == stripe::Verdict::missing ||
-                          (answer.verdict == stripe::Verdict::refused &&
-                           answer.code == "resource_missing");
+  const bool unknown_id =
+      answer.verdict == stripe::Verdict::missing ||
+      (answer.verdict == stripe::Verdict::refused && answer.code == "resource_missing");
   if (!answer.ok() && !unknown_id) {
     wanted_.clear();
     return answer.error;

@@ -7,7 +7,7 @@ namespace stripe_sync {
 
 namespace {
 
-constexpr Millis recheck_busy{1'000};    // due rows that could not be claimed: locked, or a group's
+constexpr Millis recheck_busy{1'000};  // due rows that could not be claimed: locked, or a group's
 constexpr Millis save_again{100};
 constexpr Millis longest_pause{30'000};  // between tries while Stripe can't be reached
 
@@ -64,10 +64,12 @@ void PromoEngine::unblock() {
   blocked_.reset();
   paused_until_ = Millis(0);
   claim_at_ = Millis(0);
-  prices_.clear();
+  if (jobs_.empty()) prices_.clear();  // a job may be waiting for them
 }
 
-bool PromoEngine::take_recovered() { return std::exchange(recovered_, false); }
+bool PromoEngine::take_recovered() {
+  return std::exchange(recovered_, false);
+}
 
 Situation PromoEngine::situation(const PromoJob& job) {
   Situation situation;
@@ -78,8 +80,8 @@ Situation PromoEngine::situation(const PromoJob& job) {
   situation.unsettled = job.unsettled;
   situation.now = clock_.unix_seconds();
   situation.used_before = uses_before(job);
-  situation.mapped = map_promo(job.row, *job.settings, prices_.catalog(), situation.used_before,
-                               situation.now);
+  situation.mapped =
+      map_promo(job.row, *job.settings, prices_.catalog(), situation.used_before, situation.now);
   return situation;
 }
 
@@ -144,9 +146,11 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
     case Effect::Next::parked:
     case Effect::Next::conflict:
       job.unsettled.reset();
-      decision.settle = Settled{effect.next == Effect::Next::parked ? PromoState::parked
-                                                                    : PromoState::conflict,
-                                effect.reason, {}, std::nullopt};
+      decision.settle =
+          Settled{effect.next == Effect::Next::parked ? PromoState::parked : PromoState::conflict,
+                  effect.reason,
+                  {},
+                  std::nullopt};
       break;
     case Effect::Next::blocked:
       blocked_ = effect.reason;
@@ -154,7 +158,8 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
     case Effect::Next::retry: {
       const bool own_fault = effect.next == Effect::Next::retry && !effect.keep_number;
       if (operation.writes() && (effect.keep_number || effect.next == Effect::Next::blocked)) {
-        job.unsettled = Unsettled{operation, std::nullopt, true, false};  // known not to have been done
+        // Known not to have been done. A refused permission may be stored under its number.
+        job.unsettled = Unsettled{operation, std::nullopt, true, !effect.keep_number};
       }
       decision.retry = Decision::Retry{
           effect.reason, backoff(job.attempts, uniform_(), effect.retry_after), own_fault};
@@ -171,8 +176,7 @@ void PromoEngine::claim() {
   if (room <= 0) return;
   auto claimed = store_.claim(room, [this](PromoJob& job) { return decide(job); });
   for (auto& [job, decision] : claimed) {
-    jobs_[next_job_++] =
-        Active{std::move(job), decision.send, false, !decision.send.has_value()};
+    jobs_[next_job_++] = Active{std::move(job), decision.send, false, !decision.send.has_value()};
   }
   const auto due = store_.next_due();
   claim_at_.reset();
@@ -218,10 +222,10 @@ std::optional<Millis> PromoEngine::wait() {
     in = std::max(in, Millis(0));
     if (!soonest || in < *soonest) soonest = in;
   };
-  const bool unsent = prices_.next_call() ||
-                      std::any_of(jobs_.begin(), jobs_.end(), [](const auto& entry) {
-                        return entry.second.operation && !entry.second.sent;
-                      });
+  const bool unsent =
+      prices_.next_call() || std::any_of(jobs_.begin(), jobs_.end(), [](const auto& entry) {
+        return entry.second.operation && !entry.second.sent;
+      });
   if (unsent) consider(std::max({bucket_.wait(now), paused_until_ - now, Millis(1)}));
   if (!unsaved_.empty()) consider(save_at_ - now);
   if (!blocked_ && claim_at_ && static_cast<int>(jobs_.size()) < limits_.max_parallel) {
@@ -256,8 +260,7 @@ bool PromoEngine::handle(std::uint64_t id, const stripe::Answer& answer) {
         blocked_ = error;
       }
       Decision decision;
-      decision.retry =
-          Decision::Retry{*error, backoff(0, uniform_(), answer.retry_after), false};
+      decision.retry = Decision::Retry{*error, backoff(0, uniform_(), answer.retry_after), false};
       std::vector<JobId> waiting;
       for (auto& [job, active] : jobs_) {
         if (active.wants_prices) waiting.push_back(job);

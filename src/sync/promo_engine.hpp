@@ -81,7 +81,7 @@ class PromoEngine {
 
   JobId next_job_ = 1;
   std::map<JobId, Active> jobs_;
-  std::map<std::uint64_t, JobId> sent_;  ///< request id -> job
+  std::map<std::uint64_t, JobId> sent_;                 ///< request id -> job
   std::vector<std::pair<PromoJob, Decision>> unsaved_;  ///< the application holds their state
   Millis save_at_{0};
   std::optional<Error> blocked_;

@@ -77,8 +77,8 @@ class PromoStore {
   };
   virtual std::vector<Claimed> claim(int limit, const Decide& decide) = 0;
 
-  /// Commits what was learnt (observed, unsettled) and decided. Before a write is sent its number is
-  /// taken and committed here.
+  /// Commits what was learnt (observed, unsettled) and decided. Before a write is sent its number
+  /// is taken and committed here.
   virtual Saved save(PromoJob& job, const Decision& decision) = 0;
 
   /// Lets a job go without a result, due again at once.

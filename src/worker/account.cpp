@@ -30,10 +30,9 @@ Probe judge(const Permission& permission, const stripe::Answer& answer) {
   if (answer.ok() || (write && answer.verdict == Verdict::refused)) {
     return {permission.item, "ok", "allowed", ""};
   }
-  const char* status = answer.verdict == Verdict::forbidden ||
-                               answer.verdict == Verdict::unauthorized
-                           ? "fail"
-                           : "warn";
+  const char* status =
+      answer.verdict == Verdict::forbidden || answer.verdict == Verdict::unauthorized ? "fail"
+                                                                                      : "warn";
   std::string detail = answer.error.message;
   if (!answer.error.detail.empty()) detail += " " + answer.error.detail;
   return {permission.item, status, detail, answer.error.hint};
@@ -62,8 +61,8 @@ std::optional<Error> AccountCheck::compare(const Orders& orders) const {
                  "Pushing would mix objects of both modes.",
                  "Set the " + orders.mode + " key again, or SELECT stripe_sync_rebind();");
   }
-  const bool other_account = !orders.account.empty() && !account_.empty() &&
-                             orders.account != account_;
+  const bool other_account =
+      !orders.account.empty() && !account_.empty() && orders.account != account_;
   const std::string fingerprint = stripe::key_fingerprint(client_.config().key);
   const bool other_key = account_.empty() && orders.account.empty() &&
                          !orders.fingerprint.empty() && orders.fingerprint != fingerprint;
@@ -105,9 +104,9 @@ void PermissionCheck::begin(std::int64_t number, std::vector<Probe> found) {
 
 void PermissionCheck::ask() {
   const Permission& permission = permissions[next_];
-  request_ = client_.send(
-      {permission.method, permission.path, {{permission.name, permission.value}}, ""},
-      std::string("check whether the key may ") + permission.item);
+  request_ =
+      client_.send({permission.method, permission.path, {{permission.name, permission.value}}, ""},
+                   std::string("check whether the key may ") + permission.item);
 }
 
 bool PermissionCheck::handle(std::uint64_t id, const stripe::Answer& answer) {

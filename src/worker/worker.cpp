@@ -134,7 +134,7 @@ void Worker::configure() {
   client_.configure(config);
   PromoEngine::Limits limits;
   limits.max_parallel = guc::max_parallel;
-  limits.rate_per_second = guc::rate_limit > 0 ? guc::rate_limit
+  limits.rate_per_second = guc::rate_limit > 0                  ? guc::rate_limit
                            : mode.value() == stripe::Mode::live ? 20
                                                                 : 10;
   engine_.set_limits(limits);
@@ -185,8 +185,8 @@ void Worker::serve_push(std::int64_t number) {
       retry_blocked_at_ = Millis(0);
       check_key();
     }
-    const bool cheap = !reconciled_at_ ||
-                       clock_.steady() - *reconciled_at_ > 20 * reconcile_took_ + Millis(1'000);
+    const bool cheap =
+        !reconciled_at_ || clock_.steady() - *reconciled_at_ > 20 * reconcile_took_ + Millis(1'000);
     if (cheap) reconciled_at_.reset();
     store_.retry_now();
   }
@@ -221,7 +221,8 @@ void Worker::serve_check(std::int64_t number) {
   found.push_back({"key", "ok", stripe::key_fingerprint(key_), ""});
   found.push_back({"mode", "ok", account_.mode(), ""});
   if (account_.account_hidden()) {
-    found.push_back({"account", "warn", "the key may not read its account: it is known by the key alone",
+    found.push_back({"account", "warn",
+                     "the key may not read its account: it is known by the key alone",
                      "Allow the restricted key to read the account."});
   } else {
     found.push_back({"account", "ok", account_.account(), ""});
@@ -231,8 +232,7 @@ void Worker::serve_check(std::int64_t number) {
 
 void Worker::reconcile_if_due() {
   const Millis now = clock_.steady();
-  const Millis every =
-      std::max(Millis(1000LL * guc::reconcile_interval), 100 * reconcile_took_);
+  const Millis every = std::max(Millis(1000LL * guc::reconcile_interval), 100 * reconcile_took_);
   if (reconciled_at_ && now - *reconciled_at_ < every) return;
   store_.reconcile();
   reconciled_at_ = now;

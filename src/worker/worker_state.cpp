@@ -17,7 +17,9 @@ void in_own_transaction(const F& f) {
   if (failed) log_error(LOG, *failed);
 }
 
-Text text_or_null(const std::string& text) { return text.empty() ? Text() : Text(text); }
+Text text_or_null(const std::string& text) {
+  return text.empty() ? Text() : Text(text);
+}
 
 }  // namespace
 
@@ -73,7 +75,8 @@ void store_blocked(const std::optional<Error>& reason, Millis retry_in) {
       "UPDATE stripe_sync.worker SET blocked_sqlstate = $1, blocked_message = $2,"
       " blocked_detail = $3, blocked_hint = $4,"
       " blocked_since = CASE WHEN $2 IS NOT NULL THEN coalesce(blocked_since, now()) END,"
-      " blocked_until = CASE WHEN $2 IS NOT NULL THEN now() + make_interval(secs => $5::bigint / 1000.0) END"};
+      " blocked_until = CASE WHEN $2 IS NOT NULL THEN now() + make_interval(secs => $5::bigint / "
+      "1000.0) END"};
   in_own_transaction([&] {
     if (reason) {
       update(sqlstate_text(reason->sqlstate), reason->message, text_or_null(reason->detail),

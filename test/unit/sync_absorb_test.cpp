@@ -6,34 +6,6 @@ namespace {
 using Next = Effect::Next;
 using stripe::Verdict;
 
-/// Sends the plan's first operation and takes the answer.
-Effect step(Situation& s, const stripe::Answer& answer) {
-  const Plan plan = plan_promo(s);
-  EXPECT_FALSE(plan.operations.empty());
-  if (plan.operations.empty()) return {};
-  return absorb(s, plan.operations.front(), answer);
-}
-
-std::string first_kind(const Situation& s) {
-  const Plan plan = plan_promo(s);
-  return plan.operations.empty() ? "" : kind_name(plan.operations.front().kind);
-}
-
-std::string list_of(const std::vector<std::string>& codes) {
-  std::string data;
-  for (const std::string& code : codes) data += (data.empty() ? "" : ",") + code;
-  return R"({"object":"list","has_more":false,"data":[)" + data + "]}";
-}
-
-/// Somebody else's promotion code of that text.
-CodeShape foreign(const std::string& percent = "50.0", const std::string& marks = "") {
-  CodeShape shape;
-  shape.id = "promo_theirs";
-  shape.coupon = coupon_json("", "THEIRS", percent);
-  shape.metadata = marks;
-  return shape;
-}
-
 TEST(Absorb, CreateFromBeginningToEnd) {
   Situation s = situation(percentage());
   EXPECT_EQ(step(s, ok(coupon_json())).next, Next::go_on);
@@ -133,8 +105,8 @@ TEST(Absorb, EveryVerdictOfAWrite) {
       EXPECT_EQ(effect.keep_number, row.keep_number);
       EXPECT_EQ(s.unsettled.has_value(), row.unsettled);
       EXPECT_EQ(effect.reason.message, "Stripe refused");
-      if (row.next == Next::retry) EXPECT_EQ(effect.retry_after, Millis(7000));
-      if (row.unsettled) EXPECT_FALSE(plan_promo(s).operations.at(0).writes());
+      EXPECT_EQ(effect.retry_after, Millis(row.next == Next::retry ? 7000 : 0));
+      EXPECT_EQ(plan_promo(s).operations.at(0).writes(), !row.unsettled);
     }
   }
 }
@@ -206,14 +178,6 @@ TEST(Absorb, RefusedCouponIsParkedWithStripesWords) {
   EXPECT_FALSE(s.unsettled);
 }
 
-Situation code_refused(Situation s = situation(percentage())) {
-  step(s, ok(coupon_json()));
-  EXPECT_EQ(first_kind(s), "create_code");
-  EXPECT_EQ(step(s, failed(Verdict::refused, 400)).next, Next::go_on);
-  EXPECT_EQ(first_kind(s), "find_code");
-  return s;
-}
-
 TEST(Absorb, LostCodeFound) {
   for (const bool refused : {true, false}) {
     Situation s = situation(percentage());
@@ -255,60 +219,6 @@ TEST(Absorb, RefusedCodeThatNobodyHoldsIsParked) {
     EXPECT_EQ(effect.reason.message, "Stripe refused");
     EXPECT_FALSE(s.unsettled);
   }
-}
-
-TEST(Absorb, ActiveCodeOfTheTextIsAdoptedIfEqual) {
-  Situation s = code_refused();
-  EXPECT_EQ(step(s, ok(list_of({code_json(foreign())}))).next, Next::go_on);
-  EXPECT_EQ(s.observed.code->id, "promo_theirs");
-  EXPECT_EQ(s.observed.coupon->id, "THEIRS");
-  // Then it is marked as ours.
-  const Plan plan = plan_promo(s);
-  EXPECT_EQ(kinds(plan), "update_code update_coupon");
-  EXPECT_EQ(plan.end.state, PromoState::synced);
-}
-
-TEST(Absorb, ActiveCodeOfTheTextWithOtherTermsIsAConflict) {
-  Situation s = code_refused();
-  const Effect effect = step(s, ok(list_of({code_json(foreign("40"))})));
-  EXPECT_EQ(effect.next, Next::conflict);
-  EXPECT_EQ(effect.reason.sqlstate, errcode::invalid_promo_code);
-  for (const char* part : {"SUMMER", "promo_theirs", "discount: database 50 %, Stripe 40 %"})
-    EXPECT_TRUE(contains(effect.reason.message, part)) << effect.reason.message;
-  EXPECT_TRUE(contains(effect.reason.hint, "promo_theirs"));
-  EXPECT_FALSE(s.unsettled);
-  EXPECT_FALSE(s.observed.code);
-  // The next try asks Stripe anew.
-  EXPECT_EQ(first_kind(s), "create_code");
-}
-
-TEST(Absorb, OneOfSeveralActiveCodesWillDo) {
-  Situation s = code_refused();
-  CodeShape customers = foreign();
-  customers.id = "promo_customer";
-  customers.more = R"(,"customer":"cus_7")";
-  EXPECT_EQ(step(s, ok(list_of({code_json(customers), code_json(foreign())}))).next, Next::go_on);
-  EXPECT_EQ(s.observed.code->id, "promo_theirs");
-  s = code_refused();
-  EXPECT_EQ(step(s, ok(list_of({code_json(customers)}))).next, Next::conflict);
-}
-
-TEST(Absorb, AnotherRowsCodeIsNeverTaken) {
-  Situation s = code_refused();
-  const Effect effect = step(
-      s,
-      ok(list_of({code_json(foreign(
-          "50", R"("stripe_sync_row":"public.promo/2","stripe_sync_installation":"inst_1")"))})));
-  EXPECT_EQ(effect.next, Next::conflict);
-  EXPECT_TRUE(contains(effect.reason.message, "another row")) << effect.reason.message;
-  // Another installation's is somebody's like any other.
-  s = code_refused();
-  EXPECT_EQ(
-      step(s, ok(list_of({code_json(foreign(
-                  "50",
-                  R"("stripe_sync_row":"public.promo/1","stripe_sync_installation":"inst_2")"))})))
-          .next,
-      Next::go_on);
 }
 
 TEST(Absorb, RefusedCodeWhoseCouponIsGone) {
@@ -396,134 +306,6 @@ TEST(Absorb, GoneObjects) {
   s.observed.coupon.reset();
   EXPECT_EQ(step(s, failed(Verdict::missing, 404)).next, Next::go_on);
   EXPECT_EQ(plan_promo(s).end.state, PromoState::parked);
-}
-
-Situation carrying(const Values& changes = {}) {
-  PromoRow row = percentage(changes);
-  row.values["stripe_promotion_code_id"] = "promo_theirs";
-  Situation s = situation(row);
-  EXPECT_EQ(first_kind(s), "read_code");
-  return s;
-}
-
-TEST(Absorb, CarriedCodeIsAdoptedIfEqual) {
-  Situation s = carrying();
-  EXPECT_EQ(step(s, ok(code_json(foreign()))).next, Next::go_on);
-  EXPECT_EQ(s.observed.code->id, "promo_theirs");
-  EXPECT_EQ(kinds(plan_promo(s)), "update_code update_coupon");
-}
-
-TEST(Absorb, CarriedCodeOfTheOldShape) {
-  Situation s = carrying();
-  std::string old = code_json(foreign());
-  const std::string begin = R"("promotion":{"type":"coupon","coupon":)";
-  const auto at = old.find(begin);
-  const auto end = old.find("},\"times_redeemed\"");
-  old = old.substr(0, at) + R"("coupon":)" + coupon_json("", "THEIRS") + old.substr(end + 1);
-  EXPECT_EQ(step(s, ok(old)).next, Next::go_on);
-  EXPECT_EQ(s.observed.coupon->id, "THEIRS");
-}
-
-TEST(Absorb, CarriedCodeThatDiffersIsAConflict) {
-  CodeShape renamed = foreign();
-  renamed.code = "OTHER";
-  CodeShape off = foreign();
-  off.active = false;
-  const std::pair<std::string, const char*> rows[] = {
-      {code_json(foreign("40")), "discount: database 50 %, Stripe 40 %"},
-      {code_json(renamed), "code: database SUMMER, Stripe OTHER"},
-      {code_json(off), "active: database true, Stripe false"},
-      {code_json(foreign(
-           "50", R"("stripe_sync_row":"public.promo/2","stripe_sync_installation":"inst_1")")),
-       "another row"},
-  };
-  for (const auto& [code, says] : rows) {
-    Situation s = carrying();
-    const Effect effect = step(s, ok(code));
-    EXPECT_EQ(effect.next, Next::conflict);
-    EXPECT_TRUE(contains(effect.reason.message, says)) << effect.reason.message;
-    EXPECT_FALSE(s.observed.code);
-    EXPECT_EQ(first_kind(s), "read_code");
-  }
-}
-
-TEST(Absorb, CarriedCodeThatStripeDoesNotKnow) {
-  Situation s = carrying();
-  EXPECT_EQ(step(s, failed(Verdict::missing, 404)).next, Next::go_on);
-  EXPECT_EQ(s.observed.unknown_code, "promo_theirs");
-  EXPECT_EQ(first_kind(s), "create_coupon");
-}
-
-TEST(Absorb, CarriedCodeOfOurOwnIsTaken) {
-  Situation s = carrying({{"discount_value", "40"}});
-  CodeShape own;
-  own.id = "promo_theirs";
-  own.coupon = coupon_json();
-  EXPECT_EQ(step(s, ok(code_json(own))).next, Next::go_on);
-  EXPECT_EQ(s.observed.code->id, "promo_theirs");
-  EXPECT_EQ(plan_promo(s).end.state, PromoState::parked);
-}
-
-TEST(Absorb, CarriedCodeOfAnOffRowIsSwitchedOffWhateverItsTerms) {
-  for (const bool deleted : {false, true}) {
-    Situation s = carrying({{"is_active", "false"}});
-    s.deleted = deleted;
-    if (deleted) s.mapped = Parked{};
-    EXPECT_EQ(step(s, ok(code_json(foreign("40")))).next, Next::go_on);
-    EXPECT_EQ(params_text(plan_promo(s).operations.at(0)), "active=false");
-  }
-  // But not another row's, nor one of another text.
-  CodeShape renamed = foreign();
-  renamed.code = "OTHER";
-  for (const std::string& code :
-       {code_json(renamed),
-        code_json(foreign(
-            "50", R"("stripe_sync_row":"public.promo/2","stripe_sync_installation":"inst_1")"))}) {
-    Situation s = carrying({{"is_active", "false"}});
-    s.deleted = true;
-    EXPECT_EQ(step(s, ok(code)).next, Next::go_on);
-    EXPECT_FALSE(s.observed.code);
-    EXPECT_EQ(kinds(plan_promo(s)), "");
-  }
-}
-
-TEST(Absorb, EqualCodeThatTheRowWantsOffIsAdoptedAndSwitchedOff) {
-  Situation s = carrying({{"starts_at", std::to_string(now + day)}});
-  EXPECT_EQ(step(s, ok(code_json(foreign()))).next, Next::go_on);
-  EXPECT_EQ(params_text(plan_promo(s).operations.at(0)), "active=false");
-}
-
-TEST(Absorb, UsesThatTheAdoptedCodeHasCountedAreNotCountedTwice) {
-  const auto adopt = [](std::int64_t used_before, const char* more) {
-    Situation s = carrying({{"max_uses", "50"}});
-    s.used_before = used_before;
-    s.mapped = map_promo(s.row, settings(), catalog(), used_before, now);
-    CodeShape shape = foreign();
-    shape.more = more;
-    std::string code = code_json(shape);
-    const std::string none = R"("times_redeemed":0,)";
-    code.erase(code.find(none), none.size());
-    EXPECT_EQ(step(s, ok(code)).next, Next::go_on) << used_before;
-    EXPECT_EQ(plan_promo(s).end.state, PromoState::synced);
-    return s.used_before;
-  };
-  const char* same = R"(,"max_redemptions":50,"times_redeemed":12)";
-  EXPECT_EQ(adopt(0, same), 0);
-  EXPECT_EQ(adopt(12, same), 0);
-  EXPECT_EQ(adopt(5, same), 0);
-  EXPECT_EQ(adopt(10, R"(,"max_redemptions":40,"times_redeemed":3)"), 10);
-  EXPECT_EQ(adopt(15, R"(,"max_redemptions":40,"times_redeemed":5)"), 10);
-  // All used: adopted, and exhausted.
-  Situation s = carrying({{"max_uses", "50"}});
-  s.used_before = 50;
-  s.mapped = map_promo(s.row, settings(), catalog(), 50, now);
-  CodeShape shape = foreign();
-  shape.active = false;
-  shape.more = R"(,"max_redemptions":50)";
-  std::string code = code_json(shape);
-  code.replace(code.find(R"("times_redeemed":0)"), 18, R"("times_redeemed":50)");
-  EXPECT_EQ(step(s, ok(code)).next, Next::go_on);
-  EXPECT_EQ(plan_promo(s).end.state, PromoState::exhausted);
 }
 
 TEST(Absorb, DeletedWhileTheCreateWasUnknown) {

@@ -230,8 +230,9 @@ TEST(Plan, RowsThatMayNotBeRedeemedNow) {
     Plan plan = plan_promo(situation(promo));
     EXPECT_EQ(kinds(plan), row.new_kinds);
     EXPECT_EQ(plan.end.state, row.state);
-    if (!plan.operations.empty())
-      EXPECT_TRUE(contains(params_text(plan.operations[1]), "active=false"));
+    for (const Operation& operation : plan.operations)
+      EXPECT_EQ(contains(params_text(operation), "active=false"),
+                operation.kind == Kind::create_code);
     plan = plan_promo(in_step(promo));
     EXPECT_EQ(kinds(plan), row.old_kinds);
     EXPECT_EQ(plan.end.state, row.state);

@@ -75,4 +75,40 @@ inline std::string params_text(const Operation& operation) {
   return text;
 }
 
+/// Sends the plan's first operation and takes the answer.
+inline Effect step(Situation& s, const stripe::Answer& answer) {
+  const Plan plan = plan_promo(s);
+  EXPECT_FALSE(plan.operations.empty());
+  if (plan.operations.empty()) return {};
+  return absorb(s, plan.operations.front(), answer);
+}
+
+inline std::string first_kind(const Situation& s) {
+  const Plan plan = plan_promo(s);
+  return plan.operations.empty() ? "" : kind_name(plan.operations.front().kind);
+}
+
+inline std::string list_of(const std::vector<std::string>& codes) {
+  std::string data;
+  for (const std::string& code : codes) data += (data.empty() ? "" : ",") + code;
+  return R"({"object":"list","has_more":false,"data":[)" + data + "]}";
+}
+
+/// Somebody else's promotion code of that text.
+inline CodeShape foreign(const std::string& percent = "50.0", const std::string& marks = "") {
+  CodeShape shape;
+  shape.id = "promo_theirs";
+  shape.coupon = coupon_json("", "THEIRS", percent);
+  shape.metadata = marks;
+  return shape;
+}
+
+inline Situation code_refused(Situation s = situation(percentage())) {
+  step(s, ok(coupon_json()));
+  EXPECT_EQ(first_kind(s), "create_code");
+  EXPECT_EQ(step(s, failed(stripe::Verdict::refused, 400)).next, Effect::Next::go_on);
+  EXPECT_EQ(first_kind(s), "find_code");
+  return s;
+}
+
 }  // namespace stripe_sync::testing

@@ -1,0 +1,192 @@
+#include "sync_situation.hpp"
+
+namespace stripe_sync::testing {
+namespace {
+
+using Next = Effect::Next;
+using stripe::Verdict;
+
+TEST(Adopt, ActiveCodeOfTheTextIsAdoptedIfEqual) {
+  Situation s = code_refused();
+  EXPECT_EQ(step(s, ok(list_of({code_json(foreign())}))).next, Next::go_on);
+  EXPECT_EQ(s.observed.code->id, "promo_theirs");
+  EXPECT_EQ(s.observed.coupon->id, "THEIRS");
+  // Then it is marked as ours.
+  const Plan plan = plan_promo(s);
+  EXPECT_EQ(kinds(plan), "update_code update_coupon");
+  EXPECT_EQ(plan.end.state, PromoState::synced);
+}
+
+TEST(Adopt, ActiveCodeOfTheTextWithOtherTermsIsAConflict) {
+  Situation s = code_refused();
+  const Effect effect = step(s, ok(list_of({code_json(foreign("40"))})));
+  EXPECT_EQ(effect.next, Next::conflict);
+  EXPECT_EQ(effect.reason.sqlstate, errcode::invalid_promo_code);
+  for (const char* part : {"SUMMER", "promo_theirs", "discount: database 50 %, Stripe 40 %"})
+    EXPECT_TRUE(contains(effect.reason.message, part)) << effect.reason.message;
+  EXPECT_TRUE(contains(effect.reason.hint, "promo_theirs"));
+  EXPECT_FALSE(s.unsettled);
+  EXPECT_FALSE(s.observed.code);
+  // The next try asks Stripe anew.
+  EXPECT_EQ(first_kind(s), "create_code");
+}
+
+TEST(Adopt, OneOfSeveralActiveCodesWillDo) {
+  Situation s = code_refused();
+  CodeShape customers = foreign();
+  customers.id = "promo_customer";
+  customers.more = R"(,"customer":"cus_7")";
+  EXPECT_EQ(step(s, ok(list_of({code_json(customers), code_json(foreign())}))).next, Next::go_on);
+  EXPECT_EQ(s.observed.code->id, "promo_theirs");
+  s = code_refused();
+  EXPECT_EQ(step(s, ok(list_of({code_json(customers)}))).next, Next::conflict);
+}
+
+TEST(Adopt, AnotherRowsCodeIsNeverTaken) {
+  Situation s = code_refused();
+  const Effect effect = step(
+      s,
+      ok(list_of({code_json(foreign(
+          "50", R"("stripe_sync_row":"public.promo/2","stripe_sync_installation":"inst_1")"))})));
+  EXPECT_EQ(effect.next, Next::conflict);
+  EXPECT_TRUE(contains(effect.reason.message, "another row")) << effect.reason.message;
+  // Another installation's is somebody's like any other.
+  s = code_refused();
+  EXPECT_EQ(
+      step(s, ok(list_of({code_json(foreign(
+                  "50",
+                  R"("stripe_sync_row":"public.promo/1","stripe_sync_installation":"inst_2")"))})))
+          .next,
+      Next::go_on);
+}
+
+Situation carrying(const Values& changes = {}) {
+  PromoRow row = percentage(changes);
+  row.values["stripe_promotion_code_id"] = "promo_theirs";
+  Situation s = situation(row);
+  EXPECT_EQ(first_kind(s), "read_code");
+  return s;
+}
+
+TEST(Adopt, CarriedCodeIsAdoptedIfEqual) {
+  Situation s = carrying();
+  EXPECT_EQ(step(s, ok(code_json(foreign()))).next, Next::go_on);
+  EXPECT_EQ(s.observed.code->id, "promo_theirs");
+  EXPECT_EQ(kinds(plan_promo(s)), "update_code update_coupon");
+}
+
+TEST(Adopt, CarriedCodeOfTheOldShape) {
+  Situation s = carrying();
+  std::string old = code_json(foreign());
+  const std::string begin = R"("promotion":{"type":"coupon","coupon":)";
+  const auto at = old.find(begin);
+  const auto end = old.find("},\"times_redeemed\"");
+  old = old.substr(0, at) + R"("coupon":)" + coupon_json("", "THEIRS") + old.substr(end + 1);
+  EXPECT_EQ(step(s, ok(old)).next, Next::go_on);
+  EXPECT_EQ(s.observed.coupon->id, "THEIRS");
+}
+
+TEST(Adopt, CarriedCodeThatDiffersIsAConflict) {
+  CodeShape renamed = foreign();
+  renamed.code = "OTHER";
+  CodeShape off = foreign();
+  off.active = false;
+  const std::pair<std::string, const char*> rows[] = {
+      {code_json(foreign("40")), "discount: database 50 %, Stripe 40 %"},
+      {code_json(renamed), "code: database SUMMER, Stripe OTHER"},
+      {code_json(off), "active: database true, Stripe false"},
+      {code_json(foreign(
+           "50", R"("stripe_sync_row":"public.promo/2","stripe_sync_installation":"inst_1")")),
+       "another row"},
+  };
+  for (const auto& [code, says] : rows) {
+    Situation s = carrying();
+    const Effect effect = step(s, ok(code));
+    EXPECT_EQ(effect.next, Next::conflict);
+    EXPECT_TRUE(contains(effect.reason.message, says)) << effect.reason.message;
+    EXPECT_FALSE(s.observed.code);
+    EXPECT_EQ(first_kind(s), "read_code");
+  }
+}
+
+TEST(Adopt, CarriedCodeThatStripeDoesNotKnow) {
+  Situation s = carrying();
+  EXPECT_EQ(step(s, failed(Verdict::missing, 404)).next, Next::go_on);
+  EXPECT_EQ(s.observed.unknown_code, "promo_theirs");
+  EXPECT_EQ(first_kind(s), "create_coupon");
+}
+
+TEST(Adopt, CarriedCodeOfOurOwnIsTaken) {
+  Situation s = carrying({{"discount_value", "40"}});
+  CodeShape own;
+  own.id = "promo_theirs";
+  own.coupon = coupon_json();
+  EXPECT_EQ(step(s, ok(code_json(own))).next, Next::go_on);
+  EXPECT_EQ(s.observed.code->id, "promo_theirs");
+  EXPECT_EQ(plan_promo(s).end.state, PromoState::parked);
+}
+
+TEST(Adopt, CarriedCodeOfAnOffRowIsSwitchedOffWhateverItsTerms) {
+  for (const bool deleted : {false, true}) {
+    Situation s = carrying({{"is_active", "false"}});
+    s.deleted = deleted;
+    if (deleted) s.mapped = Parked{};
+    EXPECT_EQ(step(s, ok(code_json(foreign("40")))).next, Next::go_on);
+    EXPECT_EQ(params_text(plan_promo(s).operations.at(0)), "active=false");
+  }
+  // But not another row's, nor one of another text.
+  CodeShape renamed = foreign();
+  renamed.code = "OTHER";
+  for (const std::string& code :
+       {code_json(renamed),
+        code_json(foreign(
+            "50", R"("stripe_sync_row":"public.promo/2","stripe_sync_installation":"inst_1")"))}) {
+    Situation s = carrying({{"is_active", "false"}});
+    s.deleted = true;
+    EXPECT_EQ(step(s, ok(code)).next, Next::go_on);
+    EXPECT_FALSE(s.observed.code);
+    EXPECT_EQ(kinds(plan_promo(s)), "");
+  }
+}
+
+TEST(Adopt, EqualCodeThatTheRowWantsOffIsAdoptedAndSwitchedOff) {
+  Situation s = carrying({{"starts_at", std::to_string(now + day)}});
+  EXPECT_EQ(step(s, ok(code_json(foreign()))).next, Next::go_on);
+  EXPECT_EQ(params_text(plan_promo(s).operations.at(0)), "active=false");
+}
+
+TEST(Adopt, UsesThatTheAdoptedCodeHasCountedAreNotCountedTwice) {
+  const auto adopt = [](std::int64_t used_before, const char* more) {
+    Situation s = carrying({{"max_uses", "50"}});
+    s.used_before = used_before;
+    s.mapped = map_promo(s.row, settings(), catalog(), used_before, now);
+    CodeShape shape = foreign();
+    shape.more = more;
+    std::string code = code_json(shape);
+    const std::string none = R"("times_redeemed":0,)";
+    code.erase(code.find(none), none.size());
+    EXPECT_EQ(step(s, ok(code)).next, Next::go_on) << used_before;
+    EXPECT_EQ(plan_promo(s).end.state, PromoState::synced);
+    return s.used_before;
+  };
+  const char* same = R"(,"max_redemptions":50,"times_redeemed":12)";
+  EXPECT_EQ(adopt(0, same), 0);
+  EXPECT_EQ(adopt(12, same), 0);
+  EXPECT_EQ(adopt(5, same), 0);
+  EXPECT_EQ(adopt(10, R"(,"max_redemptions":40,"times_redeemed":3)"), 10);
+  EXPECT_EQ(adopt(15, R"(,"max_redemptions":40,"times_redeemed":5)"), 10);
+  // All used: adopted, and exhausted.
+  Situation s = carrying({{"max_uses", "50"}});
+  s.used_before = 50;
+  s.mapped = map_promo(s.row, settings(), catalog(), 50, now);
+  CodeShape shape = foreign();
+  shape.active = false;
+  shape.more = R"(,"max_redemptions":50)";
+  std::string code = code_json(shape);
+  code.replace(code.find(R"("times_redeemed":0)"), 18, R"("times_redeemed":50)");
+  EXPECT_EQ(step(s, ok(code)).next, Next::go_on);
+  EXPECT_EQ(plan_promo(s).end.state, PromoState::exhausted);
+}
+
+}  // namespace
+}  // namespace stripe_sync::testing
