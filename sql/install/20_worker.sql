@@ -75,6 +75,10 @@ BEGIN
       DETAIL = 'Its snapshot never sees what the worker commits.',
       HINT = 'Call it in a READ COMMITTED transaction.';
   END IF;
+  IF NOT EXISTS (SELECT FROM stripe_sync.installation) THEN
+    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = 'stripe_sync is dormant: nothing is attached yet',
+      HINT = 'SELECT * FROM stripe_sync_attach(''promo_codes'', currency => ''usd'', duration => ''once'');';
+  END IF;
   PERFORM stripe_sync.require_worker();
   LOOP
     EXECUTE format('SELECT %I FROM stripe_sync.worker', served) INTO seen;

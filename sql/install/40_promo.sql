@@ -73,12 +73,16 @@ AS $$
 DECLARE
   deadline timestamptz := clock_timestamp() + timeout;
   me xid8 := pg_current_xact_id_if_assigned();
+  asked boolean := false;
 BEGIN
-  PERFORM stripe_sync.ask_worker('stripe_sync.push_request', 'pushes_done');
   LOOP
     IF NOT EXISTS (SELECT FROM stripe_sync.promo_state s
                    WHERE s.state IN ('pending', 'sending', 'retrying') AND s.changed_by IS DISTINCT FROM me) THEN
       RETURN true;
+    END IF;
+    IF NOT asked THEN
+      PERFORM stripe_sync.ask_worker('stripe_sync.push_request', 'pushes_done');
+      asked := true;
     END IF;
     IF clock_timestamp() >= deadline THEN
       RETURN false;

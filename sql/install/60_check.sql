@@ -45,10 +45,6 @@ DECLARE
   failure text;
   advice text;
 BEGIN
-  IF NOT EXISTS (SELECT FROM stripe_sync.installation) THEN
-    RETURN QUERY SELECT 'installation', 'warn', 'dormant: nothing is attached yet, nothing is sent',
-      'SELECT * FROM stripe_sync_attach(''promo_codes'', currency => ''usd'', duration => ''once'');';
-  END IF;
   BEGIN
     PERFORM stripe_sync.ask_worker('stripe_sync.check_request', 'checks_done');
     RETURN QUERY SELECT 'worker', 'ok', 'runs as process ' || r.pid, NULL FROM stripe_sync.running_worker r;

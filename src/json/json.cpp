@@ -33,6 +33,17 @@ const char* reason(const json_error_t& error) {
   }
 }
 
+// jsonb has no U+0000: the same stand-in as text() gives it. A backslash before it may itself be
+// escaped.
+std::string without_nul(std::string text) {
+  bool escaped = false;
+  for (std::size_t i = 0; i + 5 < text.size(); ++i) {
+    escaped = text[i] == '\\' && !escaped;
+    if (escaped && text.compare(i + 1, 5, "u0000") == 0) text.replace(i + 1, 5, "ufffd");
+  }
+  return text;
+}
+
 }  // namespace
 
 Value::Value(const Value& other) noexcept : value_(json_incref(other.value_)) {}
@@ -133,7 +144,7 @@ std::string Value::dump() const {
   const std::unique_ptr<char, decltype(&std::free)> text(
       json_dumps(value_, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15)), &std::free);
   if (!text) throw std::bad_alloc();
-  return text.get();
+  return without_nul(text.get());
 }
 
 std::string quote(std::string_view text) {

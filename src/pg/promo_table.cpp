@@ -76,12 +76,13 @@ PromoTable::~PromoTable() {
 void PromoTable::load_types(const json::Value& columns) {
   static Statement types{
       "SELECT a.attname, pg_catalog.format_type(a.atttypid, NULL),"
-      " CASE WHEN a.atttypid IN ('pg_catalog.varchar'::regtype, 'pg_catalog.bpchar'::regtype)"
+      " CASE WHEN a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype)"
       "   AND a.atttypmod > 4 THEN a.atttypmod - 4 ELSE 0 END"
       " FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::oid AND a.attnum > 0"
       " AND NOT a.attisdropped"};
   std::map<std::string, Column> by_name;
-  const Rows rows = types(std::to_string(oid_));
+  Rows rows;
+  as_extension_owner([&] { rows = types(std::to_string(oid_)); });
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const std::string column = *rows.at(i, 0);
     by_name[column] = {quote_name(column), *rows.at(i, 1), std::stoi(*rows.at(i, 2)), column};

@@ -48,13 +48,13 @@ class Worker {
   void reload();
   void configure();
   void check_key();
+  std::optional<Error> misplaced() const;
   void serve_push(std::int64_t number);
   void serve_check(std::int64_t number);
   void reconcile_if_due();
   void block(const Error& reason);
   void unblock();
   void take_answers();
-  void probe_finished_check(std::int64_t number);
   Millis wait_time();
 
   SystemClock clock_;
@@ -141,7 +141,10 @@ void Worker::configure() {
 }
 
 void Worker::block(const Error& reason) {
-  const Millis retry = std::max(blocked_retry_least, backoff(++blocks_, 0.5));
+  // An outage ends by itself; a wrong key is somebody's to change.
+  const Millis grown = backoff(++blocks_, 0.5);
+  const Millis retry = reason.sqlstate == errcode::network ? std::min(grown, blocked_retry_least)
+                                                           : std::max(grown, blocked_retry_least);
   retry_blocked_at_ = clock_.steady() + retry;
   if (!blocked_ || blocked_->message != reason.message) log_error(LOG, reason);
   blocked_ = reason;
@@ -158,14 +161,26 @@ void Worker::unblock() {
   store_.retry_now();
 }
 
+// Why this library and this database must not write to Stripe, whatever the key.
+std::optional<Error> Worker::misplaced() const {
+  if (orders_.sql_version != STRIPE_SYNC_VERSION) {
+    return Error(errcode::usage,
+                 "library " STRIPE_SYNC_VERSION " does not fit extension " + orders_.sql_version, "",
+                 "ALTER EXTENSION stripe_sync UPDATE; and restart the server.");
+  }
+  if (!orders_.same_database) {
+    return Error(errcode::usage, "this database is a copy of the one that was attached",
+                 "Two databases would write to the same Stripe objects.",
+                 "SELECT stripe_sync_rebind('new'); or ('keep') if the original is gone.");
+  }
+  return std::nullopt;
+}
+
 // Asks Stripe whose key this is, when that is not known and may be asked now.
 void Worker::check_key() {
-  if (!orders_.same_database) {
-    if (!blocked_) {
-      block(Error(errcode::usage, "this database is a copy of the one that was attached",
-                  "Two databases would write to the same Stripe objects.",
-                  "SELECT stripe_sync_rebind('new'); or ('keep') if the original is gone."));
-    }
+  if (const auto reason = misplaced()) {
+    account_.reset();
+    if (!blocked_ || blocked_->message != reason->message) block(*reason);
     return;
   }
   if (account_.verified() || account_.under_way()) return;
@@ -201,7 +216,7 @@ void Worker::serve_check(std::int64_t number) {
   if (check_served_ < number) {
     check_served_ = number;
     configure();
-    if (!key_.empty() && orders_.same_database) {
+    if (!key_.empty() && !misplaced()) {
       account_.reset();
       account_.begin();
     }
@@ -254,16 +269,12 @@ void Worker::reload() {
 
 // False when this worker shall end.
 bool Worker::round() {
-  orders_ = read_orders();
+  const Orders before = std::exchange(orders_, read_orders());
   if (!orders_.extension || !orders_.wanted) return false;
   if (!orders_.active) return true;
-  if (orders_.sql_version != STRIPE_SYNC_VERSION) {
-    if (!blocked_) {
-      block(Error(errcode::usage,
-                  "library " STRIPE_SYNC_VERSION " does not fit extension " + orders_.sql_version,
-                  "", "ALTER EXTENSION stripe_sync UPDATE; and restart the server."));
-    }
-    return true;
+  if (!before.fingerprint.empty() && orders_.fingerprint.empty()) {
+    account_.reset();  // stripe_sync_rebind(): whoever the key belongs to is accepted
+    retry_blocked_at_ = Millis(0);
   }
   if (!leases_cleared_) {
     store_.clear_leases();

@@ -116,6 +116,8 @@ TEST(Json, Text) {
   EXPECT_EQ(parsed(R"("")").text(), "");
   // NUL can't be held by PostgreSQL.
   EXPECT_EQ(parsed(R"({"a":"x\u0000y\u0000"})")["a"].text(), "x\xEF\xBF\xBDy\xEF\xBF\xBD");
+  EXPECT_EQ(parsed(R"({"a":"x\u0000"})").dump(), R"({"a":"x\ufffd"})");
+  EXPECT_EQ(parsed(R"({"a":"\\u0000"})").dump(), R"({"a":"\\u0000"})");
 }
 
 TEST(Json, InvalidDocuments) {
