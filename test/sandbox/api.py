@@ -87,9 +87,9 @@ def _guarded(run: Execution, request: Request, key: Key) -> tuple[Answer, bool]:
         raise
     except Exception:
         traceback.print_exc(file=sys.stderr)
-        error = StripeError(500, 'The sandbox has a fault; see its standard error.',
+        fault = StripeError(500, 'The sandbox has a fault; see its standard error.',
                             type='api_error')
-        return _failure(error, request, key.livemode), False
+        return _failure(fault, request, key.livemode), False
 
 
 def _failure(error: StripeError, request: Request, livemode: bool) -> Answer:

@@ -177,7 +177,7 @@ class Prices(Resource):
 
 def new_product(call: Call, p: dict) -> dict:
     id = p.get('id') or 'prod_' + random_text(14)
-    if call.store.last_seen('product', id):
+    if id in call.store['product']:
         raise refused('Product already exists.', code='resource_already_exists')
     return {
         'id': id,

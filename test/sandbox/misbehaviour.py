@@ -18,7 +18,7 @@ from wire import Wire
 _ERRORS: Dict[int, tuple] = {
     401: ('invalid_request_error', 'api_key_expired', 'Expired API Key provided.'),
     402: ('card_error', None, 'Your card was declined.'),
-    403: ('invalid_request_error', None, 'The provided key does not have the required permissions.'),
+    403: ('invalid_request_error', None, 'The provided key lacks a required permission.'),
     409: ('invalid_request_error', 'idempotency_key_in_use',
           'There is currently another in-progress request using this Idempotent Key.'),
     429: ('rate_limit_error', 'rate_limit', 'Request rate limit exceeded.'),

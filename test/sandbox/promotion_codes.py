@@ -170,7 +170,7 @@ def _check_unique(call: Call, obj: dict) -> None:
     """Among active codes: one public code per text, or one per customer, ignoring case."""
     owner = _owner(obj)
     for id in call.store.active_codes.get(obj['code'].lower(), ()):
-        other = _owner(call.store['promotion_code'].get(id))
+        other = _owner(call.store['promotion_code'][id])
         if owner is None or other is None or owner == other:
             # The one error without code and param (section 2).
             raise refused(f'An active promotion code with `{obj["code"]}` already exists.')

@@ -24,9 +24,11 @@ def settle(call: Call) -> None:
     while deadlines and deadlines[0][0] < call.now:
         deadline, kind, id = heappop(deadlines)
         obj = call.store[kind].get(id)
+        if obj is None:
+            continue
         if kind == 'promotion_code':
             finish(call, obj)
-        elif obj is not None and obj['redeem_by'] == deadline:
+        elif obj['redeem_by'] == deadline:  # else: another coupon under a deleted one's id
             invalidate(call, obj)
     events.forget_old(call.store, call.now)
 
@@ -49,7 +51,7 @@ def finish(call: Call, code: dict) -> None:
 def invalidate(call: Call, coupon: dict, tell: bool = False) -> None:
     coupon['valid'] = False
     for id in call.store.codes_of_coupon.pop(coupon['id'], ()):
-        code = call.store['promotion_code'].get(id)
+        code = call.store['promotion_code'][id]
         before = dict(code)
         finish(call, code)
         if tell and before['active']:

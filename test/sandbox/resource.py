@@ -67,4 +67,3 @@ def _years_after(now: float, years: int) -> float:
         return day.replace(year=day.year + years).timestamp()
     except ValueError:  # 29 February
         return day.replace(year=day.year + years, day=28).timestamp()
-

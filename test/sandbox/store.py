@@ -46,6 +46,9 @@ class Collection:
     def __len__(self) -> int:
         return len(self._objects)
 
+    def __getitem__(self, id: str) -> dict:
+        return self._objects[id]
+
     def get(self, id: str) -> Optional[dict]:
         return self._objects.get(id)
 

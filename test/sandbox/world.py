@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Dict, Tuple
+from typing import Dict, Optional, Tuple
 
 from config import Config
 from faults import Faults
@@ -34,6 +34,6 @@ class World:
     def store(self, account: str, livemode: bool) -> Store:
         return self._stores.setdefault((account, livemode), Store(account, livemode))
 
-    def call(self, store: Store, version: str = '', **request: str) -> Call:
+    def call(self, store: Store, version: str = '', **request: Optional[str]) -> Call:
         return Call(store, self.config, self.clock.now(), version or self.config['api_version'],
                     **request)

@@ -98,6 +98,13 @@ class FaultTest(SandboxTest):
         self.assertIsNone(self.log()[0]['status'])
         self.assertFalse(self.replayed())
 
+    def test_reset_is_an_rst(self):
+        self.fault('reset_before')
+        with socket.create_connection(('127.0.0.1', self.sandbox.port), 10) as connection:
+            connection.sendall(b'GET /v1/account HTTP/1.1\r\nHost: x\r\n\r\n')
+            with self.assertRaises(ConnectionResetError):
+                connection.recv(1)  # an ordinary close would return nothing
+
     def test_reset_after(self):
         self.fault('reset_after')
         with self.assertRaises(ConnectionResetError):

@@ -142,8 +142,17 @@ class ExpandTest(SandboxTest):
         self.assertEqual(code['promotion']['coupon'],
                          {'id': 'C', 'object': 'coupon', 'deleted': True})
 
+    def test_at_most_four_levels(self):
+        price = self.post('prices', {'product': self.product, 'currency': 'usd',
+                                     'unit_amount': 1})['id']
+        self.post(f'products/{self.product}', {'default_price': price})
+        four = self.get('prices', {'expand[]': 'data.product.default_price.product'})
+        self.assertEqual(four['data'][0]['product']['default_price']['product']['name'], 'P')
+        self.refused('GET', 'prices', {
+            'expand[]': 'data.product.default_price.product.default_price'}, param='expand')
+
     def test_refused(self):
-        for path in ('nope', 'name', 'applies_to.products', 'data.applies_to', 'a.b.c.d.e'):
+        for path in ('nope', 'name', 'applies_to.products', 'data.applies_to'):
             self.refused('GET', 'coupons/C', {'expand[]': path}, param='expand')
         for path in ('applies_to', 'data', 'data.nope'):
             self.refused('GET', 'coupons', {'expand[]': path}, param='expand')

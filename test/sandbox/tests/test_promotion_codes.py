@@ -93,7 +93,8 @@ class OldVersionTest(SandboxTest):
                      headers=self.HEADERS, code='parameter_unknown', param='promotion')
         self.refused('POST', 'promotion_codes', {'coupon': 'NO'}, headers=self.HEADERS,
                      code='resource_missing', param='coupon')
-        new = self.get(f'promotion_codes/{made["id"]}')
+        new = self.get(f'promotion_codes/{made["id"]}',
+                       headers={'Stripe-Version': '2025-09-30.clover'})
         self.assertEqual(new['promotion'], {'type': 'coupon', 'coupon': 'C'})
 
     def test_default_version(self):
@@ -187,8 +188,8 @@ class LifeTest(SandboxTest):
         self.code('C', code='soon')  # the text is free again
 
     def test_expiry_of_the_coupon(self):
-        self.coupon(id='C', redeem_by=self.now() + 100)
-        id = self.code('C', expires_at=self.now() + 100)['id']
+        limit = self.coupon(id='C', redeem_by=self.now() + 100)['redeem_by']
+        id = self.code('C', expires_at=limit)['id']
         self.advance(110)
         self.refused_activation(id)
 
