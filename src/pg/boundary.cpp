@@ -71,14 +71,17 @@ bool caught(PlainError& plain, const Run& run) noexcept {
                   plain.hint[0] != '\0' ? errhint("%s", plain.hint) : 0));
 }
 
-// Copying pallocs, so it can fail itself; that must not jump past the C++ frames above us.
-ErrorData* copy_error(MemoryContext memory) {
+// Copying pallocs, so it can fail itself; that must not jump past the C++ frames above us. The copy
+// lies in a context of its own: newer minor versions copy strings that FreeErrorData leaves behind.
+ErrorData* copy_error(MemoryContext memory, MemoryContext* scratch) {
   const ErrorStacks stacks;
   ErrorData* volatile copy = nullptr;
+  *scratch = nullptr;
   sigjmp_buf here;
   if (sigsetjmp(here, 0) == 0) {
     PG_exception_stack = &here;
-    MemoryContextSwitchTo(memory);
+    *scratch = AllocSetContextCreate(memory, "stripe_sync error", ALLOCSET_SMALL_SIZES);
+    MemoryContextSwitchTo(*scratch);
     copy = CopyErrorData();
   } else {
     copy = nullptr;
@@ -96,8 +99,10 @@ std::string text_or_empty(const char* text) {
 }  // namespace
 
 void throw_pg_error(MemoryContext memory) {
-  ErrorData* data = copy_error(memory);
+  MemoryContext scratch;
+  const ErrorData* data = copy_error(memory, &scratch);
   if (data == nullptr) {
+    if (scratch != nullptr) MemoryContextDelete(scratch);
     Error lost(errcode::out_of_memory, "out of memory (error details lost)");
     lost.from_pg = true;
     throw lost;
@@ -105,7 +110,7 @@ void throw_pg_error(MemoryContext memory) {
   Error error(data->sqlerrcode, text_or_empty(data->message), text_or_empty(data->detail),
               text_or_empty(data->hint));
   error.from_pg = true;
-  FreeErrorData(data);
+  MemoryContextDelete(scratch);
   throw error;
 }
 

@@ -81,7 +81,7 @@ STRIPE_SYNC_FUNCTION(stripe_sync_test_pass) {
 // Bytes by which the memory contexts grew over `times` subtransactions, every `nth` failing.
 STRIPE_SYNC_FUNCTION(stripe_sync_test_growth) {
   const int times = PG_GETARG_INT32(0), nth = PG_GETARG_INT32(1);
-  std::int64_t before = 0;
+  std::int64_t before = 0, after = 0;
   with_spi([&] {
     for (int i = 0; i <= times; ++i) {
       // The first rounds fill caches.
@@ -95,9 +95,9 @@ STRIPE_SYNC_FUNCTION(stripe_sync_test_growth) {
       });
       if (failed && failed->sqlstate != sqlstate("22012")) throw *failed;
     }
+    after = MemoryContextMemAllocated(TopMemoryContext, true);
   });
-  PG_RETURN_INT64(static_cast<std::int64_t>(MemoryContextMemAllocated(TopMemoryContext, true)) -
-                  before);
+  PG_RETURN_INT64(after - before);
 }
 
 #endif
