@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "pg/fault.hpp"
 #include "pg/log.hpp"
 #include "pg/promo_state_sql.hpp"
 #include "pg/role.hpp"
@@ -65,15 +66,15 @@ void SpiPromoStore::set_identity(std::string installation, std::string account, 
 }
 
 // False when the row must not be pushed now; `why` says so.
-bool SpiPromoStore::load(std::vector<Text> row, PromoJob& job, Error& why) {
-  job.generation = std::stoll(*row[3]);
-  job.coupon_revision = std::stoll(*row[4]);
-  if (row[5]) job.used_before = std::stoll(*row[5]);
-  job.attempts = std::stoi(*row[6]);
-  job.deleted = *row[7] == "t";
-  if (row[8]) job.observed = Observed::parse(*row[8]);
-  read_in_flight(row[9], job);
-  job.identity = Identity{installation_, row[11].value_or(""), *row[12]};
+bool SpiPromoStore::load(const Rows& due, std::size_t i, PromoJob& job, Error& why) {
+  job.generation = std::stoll(*due.at(i, 3));
+  job.coupon_revision = std::stoll(*due.at(i, 4));
+  if (due.at(i, 5)) job.used_before = std::stoll(*due.at(i, 5));
+  job.attempts = std::stoi(*due.at(i, 6));
+  job.deleted = *due.at(i, 7) == "t";
+  if (due.at(i, 8)) job.observed = Observed::parse(*due.at(i, 8));
+  read_in_flight(due.at(i, 9), job);
+  job.identity = Identity{installation_, due.at(i, 11).value_or(""), *due.at(i, 12)};
 
   PromoTable* table = tables_.find(job.table, why);
   if (job.deleted) {
@@ -96,6 +97,34 @@ bool SpiPromoStore::load(std::vector<Text> row, PromoJob& job, Error& why) {
   return true;
 }
 
+// One due row: claimed, judged, and the judgement written.
+std::optional<PromoStore::Claimed> SpiPromoStore::claim_row(const Rows& due, std::size_t i,
+                                                            const Decide& decide) {
+  PromoJob job;
+  job.table = *due.at(i, 0);
+  job.key = *due.at(i, 1);
+  job.code = due.at(i, 2).value_or("");
+  job.lease = promo_state::next_lease();
+  promo_state::lease(job);
+  Error why;
+  Decision decision;
+  if (load(due, i, job, why)) {
+    decision = decide(job);
+  } else if (!why.message.empty()) {
+    decision.retry = Decision::Retry{why, backoff(job.attempts, 0.5), true};
+  } else {
+    // No DELETE of it was seen: held until somebody says that it is meant.
+    decision.settle =
+        Settled{PromoState::missing,
+                Error(errcode::usage, "the row vanished without our trigger seeing it deleted",
+                      "Its code in Stripe is left as it is.", "SELECT * FROM stripe_sync_check();"),
+                {},
+                std::nullopt};
+  }
+  if (save_locked(job, decision) != Saved::ok) return std::nullopt;
+  return Claimed{std::move(job), std::move(decision)};
+}
+
 std::vector<PromoStore::Claimed> SpiPromoStore::claim(int limit, const Decide& decide) {
   std::vector<Claimed> claimed;
   const auto failed = in_extension_transaction([&] {
@@ -105,38 +134,15 @@ std::vector<PromoStore::Claimed> SpiPromoStore::claim(int limit, const Decide& d
     std::set<std::string> codes;
     for (std::size_t i = 0; i < due.size(); ++i) {
       if (!codes.insert(due.at(i, 13).value_or("")).second) continue;
-      PromoJob job;
-      job.table = *due.at(i, 0);
-      job.key = *due.at(i, 1);
-      job.code = due.at(i, 2).value_or("");
-      job.lease = promo_state::next_lease();
-      promo_state::lease(job);
-      std::vector<Text> row;
-      for (int column = 0; column < 14; ++column) row.push_back(due.at(i, column));
-      Error why;
-      Decision decision;
-      if (load(std::move(row), job, why)) {
-        decision = decide(job);
-      } else if (!why.message.empty()) {
-        decision.retry = Decision::Retry{why, backoff(job.attempts, 0.5), true};
-      } else {
-        // No DELETE of it was seen: held until somebody says that it is meant.
-        decision.settle = Settled{
-            PromoState::missing,
-            Error(errcode::usage, "the row vanished without our trigger seeing it deleted",
-                  "Its code in Stripe is left as it is.", "SELECT * FROM stripe_sync_check();"),
-            {},
-            std::nullopt};
-      }
-      if (save_locked(job, decision) == Saved::ok) {
-        claimed.push_back({std::move(job), std::move(decision)});
-      }
+      if (auto one = claim_row(due, i, decide)) claimed.push_back(std::move(*one));
     }
+    STRIPE_SYNC_FAULT("claim");
   });
   if (failed) {
     log_error(LOG, *failed);
     claimed.clear();
   }
+  STRIPE_SYNC_FAULT("claimed");
   return claimed;
 }
 
@@ -161,11 +167,13 @@ Saved SpiPromoStore::save(PromoJob& job, const Decision& decision) {
       return;
     }
     saved = save_locked(job, decision);
+    STRIPE_SYNC_FAULT("save");
   });
   if (failed) {
     log_error(LOG, *failed);
     return Saved::busy;
   }
+  STRIPE_SYNC_FAULT("saved");
   return saved;
 }
 

@@ -49,7 +49,8 @@ class SpiPromoStore final : public PromoStore {
   void reconcile();
 
  private:
-  bool load(std::vector<Text> row, PromoJob& job, Error& why);
+  std::optional<Claimed> claim_row(const Rows& due, std::size_t i, const Decide& decide);
+  bool load(const Rows& due, std::size_t i, PromoJob& job, Error& why);
   Saved save_locked(PromoJob& job, const Decision& decision);
   Saved save_settled(PromoJob& job, const Settled& settled);
   void save_retry(PromoJob& job, const Decision::Retry& retry);

@@ -13,6 +13,7 @@
 #include "pg/api_key.hpp"
 #include "pg/boundary.hpp"
 #include "pg/compat.hpp"
+#include "pg/fault.hpp"
 #include "pg/guc.hpp"
 #include "pg/log.hpp"
 #include "pg/promo_store.hpp"
@@ -165,8 +166,8 @@ void Worker::unblock() {
 std::optional<Error> Worker::misplaced() const {
   if (orders_.sql_version != STRIPE_SYNC_VERSION) {
     return Error(errcode::usage,
-                 "library " STRIPE_SYNC_VERSION " does not fit extension " + orders_.sql_version, "",
-                 "ALTER EXTENSION stripe_sync UPDATE; and restart the server.");
+                 "library " STRIPE_SYNC_VERSION " does not fit extension " + orders_.sql_version,
+                 "", "ALTER EXTENSION stripe_sync UPDATE; and restart the server.");
   }
   if (!orders_.same_database) {
     return Error(errcode::usage, "this database is a copy of the one that was attached",
@@ -298,6 +299,7 @@ bool Worker::round() {
 void Worker::take_answers() {
   while (auto answered = client_.take()) {
     const auto& [id, answer] = *answered;
+    STRIPE_SYNC_FAULT("answered");
     std::optional<Error> failure;
     if (account_.handle(id, answer, orders_, failure)) {
       if (failure) {
@@ -334,6 +336,7 @@ void Worker::run() {
   while (true) {
     if (look && !round()) return;
     if (orders_.active && account_.verified() && !blocked_) engine_.pump();
+    STRIPE_SYNC_FAULT("sent");
     const Millis wait = wait_time();
     const Millis before = clock_.steady();
     const bool latched = waiter_.wait(wait);

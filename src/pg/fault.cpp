@@ -1,0 +1,35 @@
+#include "pg/fault.hpp"
+
+#if STRIPE_SYNC_TESTING
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+#include "core/error.hpp"
+
+#include "pg/postgres.hpp"
+
+namespace stripe_sync::pg {
+
+void fault(const char* point) {
+  const std::string file = std::string(DataDir) + "/stripe_sync.fault";
+  std::string name, action;
+  int skip = 0;
+  std::ifstream(file) >> name >> skip >> action;
+  if (name != point) return;
+  if (skip > 0) {
+    std::ofstream(file) << name << ' ' << skip - 1 << ' ' << action << '\n';
+    return;
+  }
+  std::remove(file.c_str());
+  if (action == "kill") kill(getpid(), SIGKILL);
+  throw Error(errcode::internal, std::string("fault at ") + point);
+}
+
+}  // namespace stripe_sync::pg
+
+#endif
