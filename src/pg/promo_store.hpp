@@ -32,7 +32,7 @@ class PromoTables {
 /// owner; nothing here waits for a lock.
 class SpiPromoStore final : public PromoStore {
  public:
-  std::vector<Claimed> claim(int limit, const Decide& decide) override;
+  Claims claim(int limit, const Decide& decide) override;
   Saved save(PromoJob& job, const Decision& decision) override;
   void release(const PromoJob& job) override;
   std::optional<Millis> next_due() override;

@@ -174,13 +174,14 @@ void PromoEngine::claim() {
   if (blocked_ || now < paused_until_ || !claim_at_ || now < *claim_at_) return;
   const int room = limits_.max_parallel - static_cast<int>(jobs_.size());
   if (room <= 0) return;
-  auto claimed = store_.claim(room, [this](PromoJob& job) { return decide(job); });
-  for (auto& [job, decision] : claimed) {
+  if (jobs_.empty()) prices_.clear();  // read once for a burst, and anew for the next
+  auto claims = store_.claim(room, [this](PromoJob& job) { return decide(job); });
+  for (auto& [job, decision] : claims.jobs) {
     jobs_[next_job_++] = Active{std::move(job), decision.send, false, !decision.send.has_value()};
   }
   const auto due = store_.next_due();
   claim_at_.reset();
-  if (due) claim_at_ = now + (*due > Millis(0) || !claimed.empty() ? *due : recheck_busy);
+  if (due) claim_at_ = now + (*due > Millis(0) || claims.rows > 0 ? *due : recheck_busy);
 }
 
 void PromoEngine::send_decided() {

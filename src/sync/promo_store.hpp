@@ -69,13 +69,17 @@ class PromoStore {
 
   using Decide = std::function<Decision(PromoJob&)>;
 
-  /// Claims up to `limit` due rows, switching off first, one per normalised code, and commits what
-  /// `decide` says of each together with its lease. Returns the jobs that are not over.
   struct Claimed {
     PromoJob job;
     Decision decision;
   };
-  virtual std::vector<Claimed> claim(int limit, const Decide& decide) = 0;
+  struct Claims {
+    std::vector<Claimed> jobs;  ///< those that are not over
+    int rows = 0;               ///< claimed in all; 0 = nothing due could be had
+  };
+  /// Claims up to `limit` due rows, switching off first, one per normalised code, and commits what
+  /// `decide` says of each together with its lease.
+  virtual Claims claim(int limit, const Decide& decide) = 0;
 
   /// Commits what was learnt (observed, unsettled) and decided. Before a write is sent its number
   /// is taken and committed here.
