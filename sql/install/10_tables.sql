@@ -60,9 +60,9 @@ COMMENT ON TABLE stripe_sync.attachment IS 'Attached promo tables: which column 
 
 CREATE TABLE stripe_sync.promo_state (
   promo_table regclass NOT NULL,
-  key text NOT NULL,
+  key text COLLATE "C" NOT NULL,
   code text,
-  code_key text GENERATED ALWAYS AS (lower(btrim(code))) STORED,
+  code_key text COLLATE "C" GENERATED ALWAYS AS (lower(btrim(code COLLATE "C"))) STORED,
   state text NOT NULL DEFAULT 'pending',
   off boolean NOT NULL DEFAULT false,
   deleted boolean NOT NULL DEFAULT false,
@@ -70,6 +70,8 @@ CREATE TABLE stripe_sync.promo_state (
   changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   changed_by xid8,
   row_hash bigint,
+  settled text,
+  wake_at timestamptz,
   observed jsonb,
   coupon_id text,
   promotion_code_id text,
@@ -91,6 +93,7 @@ CREATE TABLE stripe_sync.promo_state (
 );
 COMMENT ON TABLE stripe_sync.promo_state IS 'One row per promo code: what it should be, what Stripe was last seen to hold, what comes next. The truth of which the sync columns are a projection';
 COMMENT ON COLUMN stripe_sync.promo_state.generation IS 'Counts changes of the promo row; a push that ends under another generation than it began with leaves the row due';
+COMMENT ON COLUMN stripe_sync.promo_state.settled IS 'State that the row with this row_hash led to: a row that was touched but not changed goes back to it without a request';
 COMMENT ON COLUMN stripe_sync.promo_state.in_flight IS 'The numbered write whose outcome is not known yet, committed before it is sent';
 COMMENT ON COLUMN stripe_sync.promo_state.lease IS 'Fencing token of the push under way; results are taken only under the same token';
 
@@ -98,9 +101,8 @@ COMMENT ON COLUMN stripe_sync.promo_state.lease IS 'Fencing token of the push un
 CREATE INDEX promo_state_due ON stripe_sync.promo_state (off DESC, next_attempt)
   WHERE next_attempt IS NOT NULL AND lease IS NULL;
 CREATE INDEX promo_state_leased ON stripe_sync.promo_state (code_key) WHERE lease IS NOT NULL;
+CREATE INDEX promo_state_deleted ON stripe_sync.promo_state (promotion_code_id) WHERE deleted;
 CREATE INDEX promo_state_code ON stripe_sync.promo_state (code_key);
-CREATE INDEX promo_state_waiting ON stripe_sync.promo_state (changed_at)
-  WHERE state IN ('pending', 'sending', 'retrying');
 
 CREATE TABLE stripe_sync.error (
   subject text NOT NULL,

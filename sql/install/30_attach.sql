@@ -44,6 +44,7 @@ AS $$
 DECLARE
   class pg_class := (SELECT c FROM pg_class c WHERE c.oid = promo_table);
   keys text[];
+  unstable record;
 BEGIN
   IF class.relkind NOT IN ('r', 'p') OR class.relpersistence = 't' THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004',
@@ -71,6 +72,19 @@ BEGIN
       DETAIL = 'A row must be found again after its code was pushed.',
       HINT = format('ALTER TABLE %s ADD PRIMARY KEY (id);', promo_table);
   END IF;
+  -- state is kept under the key's text, which must be the same in every session
+  FOR unstable IN
+    SELECT a.attname, format_type(a.atttypid, NULL) AS type
+    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    WHERE a.attrelid = promo_table AND a.attname = ANY (keys)
+      AND (t.typcategory IN ('D', 'T', 'R') OR coalesce(nullif(t.typbasetype, 0), t.oid) IN
+           ('float4'::regtype, 'float8'::regtype, 'bytea'::regtype, 'money'::regtype))
+  LOOP
+    RAISE EXCEPTION USING ERRCODE = 'SY004',
+      MESSAGE = format('%s can''t be attached: its key column "%s" is of type %s', promo_table, unstable.attname, unstable.type),
+      DETAIL = 'How such a value is written depends on the session''s settings.',
+      HINT = 'Give the table a primary key of uuid, integer or text.';
+  END LOOP;
   RETURN keys;
 END
 $$;
@@ -108,14 +122,15 @@ COMMENT ON FUNCTION stripe_sync.check_map(regclass, jsonb) IS 'Refuses a map tha
 
 CREATE FUNCTION stripe_sync.mapping(
   promo_table regclass, map jsonb, add_columns boolean,
-  OUT item text, OUT role text, OUT type text, OUT missing text, OUT "column" text, OUT found boolean)
+  OUT item text, OUT role text, OUT type text, OUT missing text, OUT "column" text, OUT found boolean,
+  OUT "position" bigint)
 RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
   SELECT i.item, i.role, i.type, i.missing,
     CASE WHEN a.attname IS NOT NULL OR i.role = 'sync' OR i.role = 'addable' AND add_columns
          THEN coalesce(map ->> i.item, i.item) END,
-    a.attname IS NOT NULL
-  FROM stripe_sync.promo_items() i
+    a.attname IS NOT NULL, i."position"
+  FROM stripe_sync.promo_items() WITH ORDINALITY i(item, role, type, missing, "position")
   LEFT JOIN pg_attribute a ON a.attrelid = promo_table
     AND a.attname = coalesce(map ->> i.item, i.item) AND a.attnum > 0 AND NOT a.attisdropped;
 END;
@@ -209,8 +224,8 @@ BEGIN
       columns ->> 'code', columns ->> 'is_active',
       ARRAY[columns ->> 'stripe_coupon_id', columns ->> 'stripe_promotion_code_id', columns ->> 'sync_status', columns ->> 'synced_at', columns ->> 'sync_error']);
     -- other settings may mean other terms for rows that did not change
-    UPDATE stripe_sync.promo_state s SET state = 'pending', attempts = 0, next_attempt = clock_timestamp(),
-      changed_at = clock_timestamp(), changed_by = pg_current_xact_id(), generation = s.generation + 1
+    UPDATE stripe_sync.promo_state s SET state = 'pending', settled = NULL, attempts = 0,
+      next_attempt = clock_timestamp(), changed_at = clock_timestamp(), changed_by = pg_current_xact_id(), generation = s.generation + 1
     WHERE s.promo_table = promo_table AND NOT s.deleted AND s.state <> 'missing';
     PERFORM stripe_sync.activate();
   END IF;
@@ -226,7 +241,8 @@ CREATE FUNCTION stripe_sync.attach_report(promo_table regclass, map jsonb, add_c
 RETURNS TABLE (item text, status text, source text, note text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-  SELECT m.item,
+  SELECT r.item, r.status, r.source, r.note FROM (
+  SELECT m."position", m.item,
     CASE WHEN m.found OR m."column" IS NOT NULL AND NOT dry_run THEN 'found'
          WHEN m."column" IS NOT NULL THEN 'to add'
          WHEN arguments ->> m.item <> '' THEN 'inherited'
@@ -241,11 +257,13 @@ BEGIN ATOMIC
          ELSE m.missing END
   FROM stripe_sync.mapping(promo_table, map, add_columns) m
   UNION ALL
-  SELECT 'trigger ' || t.tgname, 'warning', 'trigger ' || t.tgname,
+  SELECT NULL, 'trigger ' || t.tgname, 'warning', 'trigger ' || t.tgname,
     'fires after ours and may change what was taken over: rename it to sort before zzzz_stripe_sync'
   FROM pg_trigger t
   WHERE t.tgrelid = promo_table AND t.tgname COLLATE "C" > 'zzzz_stripe_sync' AND NOT t.tgisinternal
-    AND t.tgtype & 3 = 3 AND t.tgname NOT LIKE 'zzzz\_stripe\_sync%';
+    AND t.tgtype & 3 = 3 AND t.tgname NOT LIKE 'zzzz\_stripe\_sync%'
+  ) r("position", item, status, source, note)
+  ORDER BY r."position", r.item;
 END;
 COMMENT ON FUNCTION stripe_sync.attach_report(regclass, jsonb, boolean, boolean, jsonb) IS 'What attaching found, inherits and misses';
 
@@ -310,8 +328,8 @@ BEGIN
       sync_status text DEFAULT 'pending' CHECK (sync_status IN ('pending', 'synced', 'error', 'manual')),
       synced_at timestamptz,
       sync_error text,
-      CONSTRAINT percentage_value CHECK (discount_type <> 'percentage' OR discount_value > 0 AND discount_value <= 100),
-      CONSTRAINT fixed_value CHECK (discount_type <> 'fixed' OR discount_value > 0 AND currency IS NOT NULL),
+      CONSTRAINT percentage_value CHECK (discount_type <> 'percentage' OR discount_value IS NOT NULL AND discount_value > 0 AND discount_value <= 100),
+      CONSTRAINT fixed_value CHECK (discount_type <> 'fixed' OR discount_value IS NOT NULL AND discount_value > 0 AND currency IS NOT NULL),
       CONSTRAINT custom_price_value CHECK (discount_type <> 'custom_price' OR coalesce(custom_monthly_price, custom_yearly_price) IS NOT NULL),
       CONSTRAINT duration_given CHECK (discount_type = 'custom_price' OR duration IS NOT NULL),
       CONSTRAINT repeating_months CHECK (duration <> 'repeating' OR duration_in_months IS NOT NULL)

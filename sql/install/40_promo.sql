@@ -1,6 +1,6 @@
 CREATE FUNCTION stripe_sync.code_key(code text) RETURNS text
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-  RETURN lower(btrim(code));
+  RETURN lower(btrim(code COLLATE "C"));
 COMMENT ON FUNCTION stripe_sync.code_key(text) IS 'The normalised code: what Stripe compares, without case';
 
 CREATE FUNCTION stripe_sync.require_code(code text) RETURNS void
@@ -56,8 +56,8 @@ BEGIN
            ELSE coalesce(s.action, 'none') END,
       CASE WHEN s.changed_by = me THEN 'at commit' ELSE s.state END,
       s.coupon_id, s.promotion_code_id,
-      coalesce(s.reason, CASE WHEN s.state IN ('pending', 'retrying') THEN w.blocked_message END),
-      coalesce(s.hint, CASE WHEN s.state IN ('pending', 'retrying') THEN w.blocked_hint END)
+      CASE WHEN s.state = 'pending' THEN w.blocked_message ELSE s.reason END,
+      CASE WHEN s.state = 'pending' THEN w.blocked_hint ELSE s.hint END
     FROM stripe_sync.promo_state s, stripe_sync.worker w
     WHERE s.code_key = wanted
        OR code IS NULL AND (s.promo_table::oid || '/' || s.key = ANY (due) OR s.changed_by = me)
@@ -103,7 +103,7 @@ DECLARE
 BEGIN
   PERFORM stripe_sync.require_code(code);
   UPDATE stripe_sync.promo_state s
-  SET state = 'pending', attempts = 0, next_attempt = clock_timestamp(), changed_at = clock_timestamp(),
+  SET state = 'pending', settled = NULL, attempts = 0, next_attempt = clock_timestamp(), changed_at = clock_timestamp(),
       changed_by = pg_current_xact_id(), generation = s.generation + 1
   WHERE s.code_key = stripe_sync.code_key(code) AND s.state <> 'missing';
   GET DIAGNOSTICS changed = ROW_COUNT;

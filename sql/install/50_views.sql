@@ -15,9 +15,9 @@ CREATE VIEW @extschema@.stripe_sync_promo_status AS
          WHEN s.state IN ('synced', 'scheduled', 'exhausted', 'expired') THEN 'synced'
          WHEN s.state = 'excluded' THEN 'manual'
          ELSE 'error' END AS sync_status,
-    coalesce(s.reason, CASE WHEN s.state IN ('pending', 'retrying') THEN w.blocked_message END) AS reason,
-    s.detail,
-    coalesce(s.hint, CASE WHEN s.state IN ('pending', 'retrying') THEN w.blocked_hint END) AS hint,
+    CASE WHEN s.state = 'pending' THEN w.blocked_message ELSE s.reason END AS reason,
+    CASE WHEN s.state = 'pending' THEN w.blocked_detail ELSE s.detail END AS detail,
+    CASE WHEN s.state = 'pending' THEN w.blocked_hint ELSE s.hint END AS hint,
     array_to_string(s.warnings, E'\n') AS warning,
     s.coupon_id,
     s.promotion_code_id,

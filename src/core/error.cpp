@@ -58,6 +58,13 @@ std::string sqlstate_text(int packed) {
   return text;
 }
 
+int sqlstate_of_text(std::string_view text) {
+  if (text.size() != 5) return errcode::internal;
+  char code[6] = {};
+  text.copy(code, 5);
+  return sqlstate(code);
+}
+
 bool Error::is_fatal_to_run() const {
   return sqlstate == errcode::query_canceled || sqlstate == errcode::out_of_memory ||
          sqlstate_text(sqlstate).compare(0, 3, "57P") == 0;

@@ -33,6 +33,8 @@ inline constexpr int query_canceled = sqlstate("57014");
 
 /// Five characters of a packed SQLSTATE ("SY003").
 std::string sqlstate_text(int packed);
+/// The other way; XX000 for anything that is no SQLSTATE.
+int sqlstate_of_text(std::string_view text);
 
 /// An error in the user's words: what happened, Stripe's own words (detail), the next command to
 /// type (hint). Thrown for bugs, out of memory and PostgreSQL's errors; returned in a Result for

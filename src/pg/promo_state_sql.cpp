@@ -52,7 +52,11 @@ Rows lock_due(int limit) {
       "  upper(left(btrim(coalesce(s.code, '')), 57)) || '-' || left(encode(sha256(convert_to("
       "    i.id || '/' || s.promo_table::oid || '/' || s.key || '/' || s.coupon_revision, 'UTF8')),"
       "    'hex'), 6),"
-      "  s.code_key"
+      "  s.code_key,"
+      "  CASE WHEN s.state = 'pending' AND s.in_flight IS NULL AND NOT s.deleted"
+      "    AND (s.wake_at IS NULL OR s.wake_at > clock_timestamp()) THEN s.settled END, s.row_hash,"
+      "  s.sqlstate, s.reason, s.detail, s.hint, to_jsonb(s.warnings),"
+      "  extract(epoch FROM s.wake_at)::bigint"
       " FROM stripe_sync.promo_state s CROSS JOIN stripe_sync.installation i"
       " LEFT JOIN pg_class c ON c.oid = s.promo_table LEFT JOIN pg_namespace n ON n.oid = "
       "c.relnamespace"
@@ -114,7 +118,9 @@ void write(const PromoJob& job, const Step& step) {
       "END,"
       " observed = $16::jsonb, in_flight = $17::jsonb, coupon_id = $18, promotion_code_id = $19,"
       " coupon_revision = $20::int, used_before = $21::bigint,"
-      " row_hash = coalesce($22::bigint, s.row_hash), action = coalesce($23, s.action)"
+      " row_hash = coalesce($22::bigint, s.row_hash), action = coalesce($23, s.action),"
+      " settled = CASE WHEN $24::boolean THEN $4 END,"
+      " wake_at = CASE WHEN $24::boolean AND $7 IS NOT NULL THEN to_timestamp($7::bigint) END"
       " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint"};
   const Error& reason = step.reason;
   const bool failed = !reason.message.empty();
@@ -127,7 +133,8 @@ void write(const PromoJob& job, const Step& step) {
            text_or_null(reason.detail), text_or_null(reason.hint), json_list(step.warnings),
            seen.dump(), in_flight_json(job), seen.coupon ? Text(seen.coupon->id) : Text(),
            seen.code ? Text(seen.code->id) : Text(), std::to_string(job.coupon_revision),
-           number(job.used_before), number(job.row_hash), text_or_null(job.action));
+           number(job.used_before), number(job.row_hash), text_or_null(job.action),
+           flag(step.settled));
   });
 }
 

@@ -28,6 +28,7 @@ struct Step {
   std::optional<std::int64_t> due_at;  ///< Unix seconds; neither = not due
   bool attempted = false;
   bool synced = false;
+  bool settled = false;  ///< the same row leads here again
   int attempts = 0;
   Error reason;  ///< empty message = none
   std::vector<std::string> warnings;

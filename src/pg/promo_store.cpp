@@ -16,10 +16,7 @@ constexpr int most_claims = 32;  // in a transaction: each writes in a subtransa
 
 Error read_error(const json::Value& value) {
   Error error;
-  const std::string code = value["sqlstate"].text_or("SY003");
-  char packed[6] = "XX000";
-  code.copy(packed, 5);
-  error.sqlstate = sqlstate(packed);
+  error.sqlstate = sqlstate_of_text(value["sqlstate"].text_or(""));
   error.message = value["message"].text_or("");
   error.detail = value["detail"].text_or("");
   error.hint = value["hint"].text_or("");
@@ -98,6 +95,31 @@ bool SpiPromoStore::load(const Rows& due, std::size_t i, PromoJob& job, Error& w
   return true;
 }
 
+// Where a row that was only touched stands already.
+std::optional<Settled> unchanged(const Rows& due, std::size_t i, const PromoJob& job) {
+  const Text& state = due.at(i, 14);
+  const Text& hash = due.at(i, 15);
+  const std::string* status = job.row.get(item::sync_status);
+  const bool manual = status != nullptr && *status == "manual";
+  if (!state || !hash || !job.row_hash || std::stoll(*hash) != *job.row_hash || manual) {
+    return std::nullopt;
+  }
+  const auto known = state_of_name(*state);
+  if (!known) return std::nullopt;
+  Settled settled;
+  settled.state = *known;
+  if (due.at(i, 17)) {
+    settled.reason = Error(sqlstate_of_text(due.at(i, 16).value_or("")), *due.at(i, 17),
+                           due.at(i, 18).value_or(""), due.at(i, 19).value_or(""));
+  }
+  if (due.at(i, 20)) {
+    const auto parsed = json::Value::parse(*due.at(i, 20));
+    if (parsed) settled.warnings = text_list(parsed.value());
+  }
+  if (due.at(i, 21)) settled.wake_at = std::stoll(*due.at(i, 21));
+  return settled;
+}
+
 // One due row: claimed, judged, and the judgement written.
 std::optional<PromoStore::Claimed> SpiPromoStore::claim_row(const Rows& due, std::size_t i,
                                                             const Decide& decide) {
@@ -110,7 +132,8 @@ std::optional<PromoStore::Claimed> SpiPromoStore::claim_row(const Rows& due, std
   Error why;
   Decision decision;
   if (load(due, i, job, why)) {
-    decision = decide(job);
+    const auto settled = unchanged(due, i, job);
+    decision = settled ? Decision{std::nullopt, *settled, std::nullopt, false} : decide(job);
   } else if (!why.message.empty()) {
     decision.retry = Decision::Retry{why, backoff(job.attempts, 0.5), true};
   } else {
@@ -263,6 +286,8 @@ Saved SpiPromoStore::save_settled(PromoJob& job, const Settled& settled) {
   step.state = state_name(outcome.state);
   step.attempted = outcome.state != PromoState::pending;
   step.synced = status == "synced";
+  step.settled = outcome.state == settled.state && outcome.state != PromoState::missing &&
+                 outcome.state != PromoState::excluded;
   if (outcome.state == PromoState::pending) {
     step.due_in = locked_row_again;
   } else {

@@ -22,14 +22,15 @@ constexpr const char* hint_lookup =
 constexpr const char* hint_connection =
     "It is tried again by itself. Check the way from the database server to Stripe, then: "
     "SELECT stripe_sync_check();";
-constexpr const char* hint_refused = "Correct what Stripe names, then: SELECT stripe_sync_all();";
+constexpr const char* hint_refused =
+    "Correct what Stripe names: a changed row is pushed again by itself.";
 constexpr const char* hint_base =
     "Set stripe_sync.api_base to https://api.stripe.com, then: SELECT stripe_sync_check();";
 constexpr const char* hint_not_stripe =
     "The answer is not in Stripe's words. Check stripe_sync.api_base and what lies between, then: "
     "SELECT stripe_sync_check();";
 constexpr const char* hint_missing =
-    "It may have been deleted in Stripe. To take that over: SELECT stripe_sync_all();";
+    "It may have been deleted in Stripe: SELECT * FROM stripe_sync_promo_status;";
 constexpr const char* hint_key =
     "Set a valid secret key (Supabase Vault, stripe_sync.api_key_file or STRIPE_SECRET_KEY), "
     "then: SELECT stripe_sync_check();";
@@ -164,7 +165,7 @@ std::string_view what_is_wrong_with_key(std::string_view code) {
 std::string hint_of_refusal(const std::string& code) {
   if (code == "idempotency_error") {
     return "An earlier, different request was sent under the same idempotency key. To look at "
-           "Stripe's state and start anew: SELECT stripe_sync_all();";
+           "Stripe's state and start anew: SELECT * FROM stripe_sync_promo();";
   }
   if (code == "livemode_mismatch") {
     return "An id of one mode was used with a key of the other. Compare them: "

@@ -7,6 +7,8 @@ namespace stripe_sync {
 namespace {
 
 constexpr Millis fresh_for{60'000};
+// Many rows wait for one call: they had better ask again than wait for a lost answer.
+constexpr Millis longest_patience{10'000};
 
 bool is_price_id(const std::string& reference) {
   return reference.rfind("price_", 0) == 0 || reference.rfind("plan_", 0) == 0;
@@ -27,18 +29,21 @@ Price read_price(const json::Value& object) {
   return price;
 }
 
-}  // namespace
-
-const Catalog& PriceBook::catalog() {
-  if (read_at_ && clock_.steady() - *read_at_ > fresh_for && !busy()) clear();
-  return catalog_;
+Error unreadable(const stripe::Answer& answer) {
+  return Error(errcode::network, "Stripe's answer to the request to read prices does not show them",
+               answer.request_id.empty() ? "" : "request " + answer.request_id,
+               "Nothing to do: Stripe is asked again.");
 }
 
-void PriceBook::clear() {
+}  // namespace
+
+void PriceBook::forget() {
   catalog_ = Catalog();
   read_at_.reset();
-  wanted_.clear();
-  under_way_.reset();
+}
+
+void PriceBook::forget_old() {
+  if (read_at_ && clock_.steady() - *read_at_ > fresh_for) forget();
 }
 
 void PriceBook::add(Want::Kind kind, const std::string& name) {
@@ -56,7 +61,7 @@ void PriceBook::want(const NeedPrices& need) {
   if (need.yearly_prices) add(Want::yearly, "");
 }
 
-std::optional<stripe::Call> PriceBook::next_call() {
+std::optional<stripe::Call> PriceBook::next_call() const {
   if (under_way_ || wanted_.empty()) return std::nullopt;
   const Want& want = wanted_.front();
   stripe::Call call{"GET", "/v1/prices", {{"active", "true"}}, ""};
@@ -79,59 +84,73 @@ std::optional<stripe::Call> PriceBook::next_call() {
   return call;
 }
 
-void PriceBook::store(Want& want, const json::Value& body) {
+void PriceBook::sent(std::uint64_t id) {
+  under_way_ = id;
+  sent_at_ = clock_.steady();
+}
+
+std::optional<Millis> PriceBook::patience() const {
+  if (!under_way_) return std::nullopt;
+  return std::max(Millis(0), sent_at_ + longest_patience - clock_.steady());
+}
+
+// A product's prices are judged together: half of them would pass a check that all must pass, and
+// so would none. It has one at least, the one that named it.
+PriceBook::Stored PriceBook::store_page(Want& want, const json::Value& body) {
   const json::Value data = body["data"];
-  switch (want.kind) {
-    case Want::by_id:
-      if (body["active"].boolean().value_or(true)) {
-        catalog_.by_reference[want.name] = read_price(body);
-      } else {
-        catalog_.by_reference[want.name] = std::nullopt;
-      }
-      break;
-    case Want::by_lookup_key:
-      if (data.size() > 0) {
-        catalog_.by_reference[want.name] = read_price(data[0]);
-      } else {
-        catalog_.by_reference[want.name] = std::nullopt;
-      }
-      break;
-    case Want::of_product:
-      for (std::size_t i = 0; i < data.size(); ++i) want.found.push_back(read_price(data[i]));
-      break;
-    case Want::yearly:
-      catalog_.yearly_prices_exist = data.size() > 0;
-      break;
+  for (std::size_t i = 0; i < data.size(); ++i) want.found.push_back(read_price(data[i]));
+  if (want.found.empty()) return Stored::unreadable;
+  if (body["has_more"].boolean().value_or(false)) {
+    const std::string last = want.found.back().id;
+    if (last.empty() || last == want.after) return Stored::unreadable;
+    want.after = last;
+    return Stored::more;
   }
+  catalog_.active_by_product[want.name] = std::move(want.found);
+  return Stored::whole;
+}
+
+PriceBook::Stored PriceBook::store(Want& want, const json::Value& body) {
+  const json::Value data = body["data"];
+  if (want.kind == Want::by_id) {
+    const Price price = read_price(body);
+    if (price.id.empty()) return Stored::unreadable;
+    const bool active = body["active"].boolean().value_or(true);
+    catalog_.by_reference[want.name] = active ? std::optional(price) : std::nullopt;
+    return Stored::whole;
+  }
+  if (!data.is_array()) return Stored::unreadable;
+  if (want.kind == Want::of_product) return store_page(want, body);
+  if (want.kind == Want::yearly) {
+    catalog_.yearly_prices_exist = data.size() > 0;
+    return Stored::whole;
+  }
+  std::optional<Price> price;
+  if (data.size() > 0) price = read_price(data[0]);
+  if (price && price->id.empty()) return Stored::unreadable;
+  catalog_.by_reference[want.name] = price;
+  return Stored::whole;
 }
 
 std::optional<Error> PriceBook::take(const stripe::Answer& answer) {
   under_way_.reset();
   if (wanted_.empty()) return std::nullopt;
   Want& want = wanted_.front();
-  const bool unknown_id =
-      answer.verdict == stripe::Verdict::missing ||
-      (answer.verdict == stripe::Verdict::refused && answer.code == "resource_missing");
-  if (!answer.ok() && !unknown_id) {
-    wanted_.clear();
+  const bool refused = answer.verdict == stripe::Verdict::missing ||
+                       (answer.verdict == stripe::Verdict::refused && answer.status == 400);
+  if (!answer.ok() && !(refused && want.refers())) {
+    // A refusal is about what was asked, anything else about all that would be asked.
+    wanted_.erase(wanted_.begin(), refused ? wanted_.begin() + 1 : wanted_.end());
     return answer.error;
   }
   if (!read_at_) read_at_ = clock_.steady();
-  if (answer.ok()) {
-    store(want, answer.body);
-    const json::Value data = answer.body["data"];
-    if (want.kind == Want::of_product && answer.body["has_more"].boolean().value_or(false) &&
-        data.size() > 0) {
-      want.after = data[data.size() - 1]["id"].text_or("");
-      return std::nullopt;
-    }
-  } else if (want.kind != Want::of_product) {
-    catalog_.by_reference[want.name] = std::nullopt;
-  }
-  // A product's prices are judged together: half of them would pass a check that all must pass.
-  if (want.kind == Want::of_product) catalog_.active_by_product[want.name] = want.found;
+  const Stored stored = answer.ok() ? store(want, answer.body) : Stored::whole;
+  if (stored == Stored::more) return std::nullopt;
+  if (refused) catalog_.by_reference[want.name] = std::nullopt;
   wanted_.erase(wanted_.begin());
-  return std::nullopt;
+  if (stored == Stored::whole) return std::nullopt;
+  forget();
+  return unreadable(answer);
 }
 
 }  // namespace stripe_sync

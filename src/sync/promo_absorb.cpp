@@ -158,7 +158,8 @@ Effect refused(Situation& s, const Operation& operation, const stripe::Answer& a
       answer.code == "resource_missing" && answer.param == "promotion[coupon]";
   if (operation.kind == Kind::create_code && coupon_missing) {
     coupon_gone(s);  // the next try makes another coupon
-  } else if (id_taken || (operation.kind == Kind::create_code && answer.status == 400)) {
+  } else if (id_taken || ((operation.kind == Kind::create_code || switches_on(operation)) &&
+                          answer.status == 400)) {
     // A taken text has no code of its own (stripe.md section 2), so any 400 may mean it.
     s.unsettled = Unsettled{operation, answer.error, false, false};
     return {};
@@ -243,7 +244,8 @@ Effect code_read(Situation& s, const Operation& operation, const stripe::Answer&
 Effect codes_found(Situation& s, const json::Value& list) {
   const Operation* write = looked_for(s);
   if (!write) return {};
-  const std::string text = parameter(*write, "code");
+  const bool existing = write->kind == Kind::update_code && s.observed.code;
+  const std::string text = existing ? s.observed.code->code : parameter(*write, "code");
   const std::string sent_coupon = parameter(*write, "promotion[coupon]");
   json::Value own;
   std::vector<json::Value> rivals;

@@ -8,8 +8,10 @@ namespace stripe_sync {
 namespace {
 
 constexpr Millis recheck_busy{1'000};  // due rows that could not be claimed: locked, or a group's
-constexpr Millis save_again{100};
-constexpr Millis longest_pause{30'000};  // between tries while Stripe can't be reached
+constexpr Millis save_again{100};      // doubling
+constexpr Millis save_again_most{1'000};
+// Rows waiting for prices take no slot, but leases and memory.
+constexpr std::size_t most_waiting = 16;
 
 // Uses before the first push are not Stripe's to count.
 std::int64_t uses_before(const PromoJob& job) {
@@ -37,9 +39,8 @@ const char* action_of(const Operation& operation, const PromoJob& job) {
   }
 }
 
-bool never_came(const stripe::Answer& answer) {
-  return answer.verdict == stripe::Verdict::unavailable ||
-         answer.verdict == stripe::Verdict::unknown;
+std::string name_of(const PromoJob& job) {
+  return job.table + "/" + job.key;
 }
 
 }  // namespace
@@ -62,16 +63,13 @@ void PromoEngine::set_limits(const Limits& limits) {
 
 void PromoEngine::unblock() {
   blocked_.reset();
-  paused_until_ = Millis(0);
+  reach_.try_again();
+  no_prices_ = {};
   claim_at_ = Millis(0);
-  if (jobs_.empty()) prices_.clear();  // a job may be waiting for them
+  prices_.forget();
 }
 
-bool PromoEngine::take_recovered() {
-  return std::exchange(recovered_, false);
-}
-
-Situation PromoEngine::situation(const PromoJob& job) {
+Situation PromoEngine::situation(const PromoJob& job) const {
   Situation situation;
   situation.row = job.row;
   situation.deleted = job.deleted;
@@ -89,11 +87,6 @@ Decision PromoEngine::decide(PromoJob& job) {
   Decision decision;
   const Situation now = situation(job);
   const Plan plan = plan_promo(now);
-  const NeedPrices* need = std::get_if<NeedPrices>(&now.mapped);
-  if (need && plan.operations.empty() && plan.end.state == PromoState::pending) {
-    prices_.want(*need);
-    return decision;
-  }
   if (plan.needs_new_coupon_id) {
     decision.new_coupon_id = true;
     return decision;
@@ -101,16 +94,30 @@ Decision PromoEngine::decide(PromoJob& job) {
   if (!job.used_before && (job.observed.code || !plan.operations.empty())) {
     job.used_before = now.used_before;
   }
-  if (plan.operations.empty()) {
+  const NeedPrices* need = std::get_if<NeedPrices>(&now.mapped);
+  const bool wants_prices =
+      need && plan.operations.empty() && plan.end.state == PromoState::pending;
+  if (plan.operations.empty() && !wants_prices) {
     job.unsettled.reset();
     decision.settle = plan.end;
+    return decision;
+  }
+  if (const auto pause = held()) {
+    decision.retry = put_off(*pause);
+    return decision;
+  }
+  if (wants_prices) {
+    if (clock_.steady() < no_prices_.until) {
+      decision.retry = put_off(no_prices_);
+    } else {
+      prices_.want(*need);
+    }
     return decision;
   }
   const Operation& next = plan.operations.front();
   if (next.writes()) {
     const bool again = job.unsettled && job.unsettled->looked && !job.unsettled->spent &&
                        job.unsettled->operation.same_request(next);
-    job.resent = again;
     if (!again) job.number = 0;
     job.unsettled = Unsettled{next, std::nullopt, false, false};
   }
@@ -120,21 +127,20 @@ Decision PromoEngine::decide(PromoJob& job) {
 
 Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
                                    const stripe::Answer& answer) {
-  stripe::Answer seen = answer;
-  if (operation.writes() && answer.replayed) {
-    // A first send can't have been seen before, and a stored failure will never turn into success.
-    if (!job.resent) seen.verdict = stripe::Verdict::unknown;
-  }
   if (operation.writes()) job.unsettled.reset();
+  if (operation.writes() && answer.replayed) {
+    // An answer to an earlier request says nothing about now, and will never be another.
+    job.unsettled = Unsettled{operation, std::nullopt, false, true};
+    return decide(job);
+  }
 
   Situation now = situation(job);
   const std::int64_t used_before = now.used_before;
-  const Effect effect = absorb(now, operation, seen);
+  const Effect effect = absorb(now, operation, answer);
   job.observed = now.observed;
   job.unsettled = now.unsettled;
   if (now.used_before != used_before) job.used_before = now.used_before;
-  if (job.unsettled && operation.writes() && answer.replayed) job.unsettled->spent = true;
-  if (seen.ok()) job.action = action_of(operation, job);
+  if (answer.ok()) job.action = action_of(operation, job);
 
   Decision decision;
   switch (effect.next) {
@@ -146,54 +152,138 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
     case Effect::Next::parked:
     case Effect::Next::conflict:
       job.unsettled.reset();
-      decision.settle =
-          Settled{effect.next == Effect::Next::parked ? PromoState::parked : PromoState::conflict,
-                  effect.reason,
-                  {},
-                  std::nullopt};
+      decision.settle.emplace().reason = effect.reason;
+      decision.settle->state =
+          effect.next == Effect::Next::parked ? PromoState::parked : PromoState::conflict;
       break;
     case Effect::Next::blocked:
       blocked_ = effect.reason;
       [[fallthrough]];
-    case Effect::Next::retry: {
-      const bool own_fault = effect.next == Effect::Next::retry && !effect.keep_number;
+    case Effect::Next::retry:
       if (operation.writes() && (effect.keep_number || effect.next == Effect::Next::blocked)) {
         // Known not to have been done. A refused permission may be stored under its number.
         job.unsettled = Unsettled{operation, std::nullopt, true, !effect.keep_number};
       }
-      decision.retry = Decision::Retry{
-          effect.reason, backoff(job.attempts, uniform_(), effect.retry_after), own_fault};
+      decision.retry = retry(job, effect.reason, answer);
       break;
-    }
   }
   return decision;
 }
 
+// An outage is no row's fault, and its end must not be missed by long.
+Decision::Retry PromoEngine::retry(const PromoJob& job, const Error& reason,
+                                   const stripe::Answer& answer) {
+  const int outage = reach_.outage(answer, clock_.steady());
+  const bool own = outage == 0 && !Reach::limits_all(answer) && !blocked_;
+  Millis delay = backoff(own ? job.attempts + 1 : std::max(outage, 1), uniform_());
+  if (!own) delay = std::min(delay, Reach::longest);
+  return {reason, std::max(delay, answer.retry_after), own};
+}
+
+Decision::Retry PromoEngine::put_off(const Pause& pause) const {
+  Error reason = pause.reason;
+  reason.message = "not sent yet: " + reason.message;
+  return {reason, std::max(pause.until - clock_.steady(), Millis(0)), false};
+}
+
+// Why nothing may be sent, if so.
+std::optional<Pause> PromoEngine::held() const {
+  const Millis now = clock_.steady();
+  if (blocked_) return Pause{*blocked_, now + Reach::shortest};
+  return now < reach_.pause().until ? std::optional(reach_.pause()) : std::nullopt;
+}
+
+std::vector<PromoEngine::JobId> PromoEngine::waiting() const {
+  std::vector<JobId> ids;
+  for (const auto& [id, active] : jobs_) {
+    if (!active.operation) ids.push_back(id);
+  }
+  return ids;
+}
+
+int PromoEngine::slots() const {
+  return limits_.max_parallel - static_cast<int>(jobs_.size() - waiting().size());
+}
+
+int PromoEngine::room() const {
+  return waiting().size() < most_waiting ? slots() - (prices_.busy() ? 1 : 0) : 0;
+}
+
+int PromoEngine::in_flight() const {
+  return static_cast<int>(sent_.size()) + (prices_.under_way() ? 1 : 0);
+}
+
+bool PromoEngine::may_resume() const {
+  return !prices_.busy() && slots() > 0 && !waiting().empty();
+}
+
+PromoEngine::Active PromoEngine::take_out(JobId id) {
+  Active active = std::move(jobs_.at(id));
+  jobs_.erase(id);
+  return active;
+}
+
+void PromoEngine::pump() {
+  save_unsaved();
+  give_up_on_prices();
+  resume_priced();
+  put_back_unsent();
+  send_decided();
+  claim();
+  send_decided();
+}
+
+std::optional<Millis> PromoEngine::wait() const {
+  const Millis now = clock_.steady();
+  std::optional<Millis> soonest;
+  const auto consider = [&](Millis in) {
+    in = std::max(in, Millis(0));
+    if (!soonest || in < *soonest) soonest = in;
+  };
+  for (const Unsaved& unsaved : unsaved_) consider(unsaved.at - now);
+  if (const auto patience = prices_.patience()) consider(*patience);
+  if (blocked_) return soonest;
+
+  const auto pause = held();
+  const Millis may_send = std::max(bucket_.wait(now), pause ? pause->until - now : Millis(0));
+  const bool unsent = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& entry) {
+    return entry.second.operation && !entry.second.sent;
+  });
+  if ((unsent || prices_.next_call()) && in_flight() < limits_.max_parallel) consider(may_send);
+  if (claim_at_ && room() > 0) consider(std::max(*claim_at_ - now, may_send));
+  if (!pause && may_resume()) consider(Millis(0));
+  return soonest;
+}
+
 void PromoEngine::claim() {
   const Millis now = clock_.steady();
-  if (blocked_ || now < paused_until_ || !claim_at_ || now < *claim_at_) return;
-  const int room = limits_.max_parallel - static_cast<int>(jobs_.size());
-  if (room <= 0) return;
-  if (jobs_.empty()) prices_.clear();  // read once for a burst, and anew for the next
-  auto claims = store_.claim(room, [this](PromoJob& job) { return decide(job); });
+  if (held() || !claim_at_ || now < *claim_at_ || room() <= 0) return;
+  // What is claimed is sent soon: until then a row may change, and one to be switched off come.
+  if (bucket_.wait(now) > Millis(0)) return;
+  if (waiting().empty()) prices_.forget_old();
+  auto claims = store_.claim(room(), [this](PromoJob& job) { return decide(job); });
   for (auto& [job, decision] : claims.jobs) {
-    jobs_[next_job_++] = Active{std::move(job), decision.send, false, !decision.send.has_value()};
+    jobs_[next_job_++] = Active{std::move(job), decision.send, false};
   }
   const auto due = store_.next_due();
+  const bool due_now = due && *due <= Millis(0);
   claim_at_.reset();
-  if (due) claim_at_ = now + (*due > Millis(0) || claims.rows > 0 ? *due : recheck_busy);
+  if (due) claim_at_ = now + (due_now && claims.rows == 0 ? recheck_busy : *due);
+  // Read once for a burst, and anew for the next.
+  if (jobs_.empty() && !due_now) prices_.forget();
 }
 
 void PromoEngine::send_decided() {
+  if (held()) return;
   const Millis now = clock_.steady();
-  if (now < paused_until_) return;
-  if (auto call = prices_.next_call()) {
-    if (!bucket_.take(now)) return;
+  const auto may_send = [&] { return in_flight() < limits_.max_parallel && bucket_.take(now); };
+  if (const auto call = prices_.next_call()) {
+    if (!may_send()) return;
     prices_.sent(client_.send(*call, "read prices"));
   }
   for (auto& [id, active] : jobs_) {
     if (active.sent || !active.operation) continue;
-    if (!bucket_.take(now)) return;
+    if (!may_send()) return;
     stripe::Call call = active.operation->call;
     if (active.operation->writes()) call.idempotency_key = active.job.idempotency_key;
     active.sent = true;
@@ -201,120 +291,107 @@ void PromoEngine::send_decided() {
   }
 }
 
+void PromoEngine::resume_priced() {
+  if (held()) return;
+  for (const JobId id : waiting()) {
+    if (!may_resume()) return;
+    PromoJob job = take_out(id).job;
+    const Decision decision = decide(job);
+    carry_on(std::move(job), decision);
+  }
+}
+
+// What was decided on a row is not sent after a pause: the row may say something else by then.
+void PromoEngine::put_back_unsent() {
+  const auto pause = held();
+  if (!pause) return;
+  for (auto next = jobs_.begin(); next != jobs_.end();) {
+    const auto entry = next++;
+    if (entry->second.sent) continue;
+    Active active = take_out(entry->first);
+    if (active.operation && active.operation->writes()) {
+      active.job.unsettled = Unsettled{*active.operation, std::nullopt, true, false};
+    }
+    put_back(std::move(active.job), *pause);
+  }
+}
+
+void PromoEngine::put_back(PromoJob job, const Pause& pause) {
+  Decision decision;
+  decision.retry = put_off(pause);
+  carry_on(std::move(job), decision);
+}
+
 // A row locked by the application keeps nobody else waiting: its outcome is held here, outside the
 // slots, until it can be written.
 void PromoEngine::save_unsaved() {
-  if (unsaved_.empty() || clock_.steady() < save_at_) return;
-  auto unsaved = std::exchange(unsaved_, {});
-  for (auto& [job, decision] : unsaved) carry_on(std::move(job), decision);
-}
-
-void PromoEngine::pump() {
-  save_unsaved();
-  send_decided();
-  claim();
-  send_decided();
-}
-
-std::optional<Millis> PromoEngine::wait() {
   const Millis now = clock_.steady();
-  std::optional<Millis> soonest;
-  const auto consider = [&](Millis in) {
-    in = std::max(in, Millis(0));
-    if (!soonest || in < *soonest) soonest = in;
-  };
-  const bool unsent =
-      prices_.next_call() || std::any_of(jobs_.begin(), jobs_.end(), [](const auto& entry) {
-        return entry.second.operation && !entry.second.sent;
-      });
-  if (unsent) consider(std::max({bucket_.wait(now), paused_until_ - now, Millis(1)}));
-  if (!unsaved_.empty()) consider(save_at_ - now);
-  if (!blocked_ && claim_at_ && static_cast<int>(jobs_.size()) < limits_.max_parallel) {
-    consider(std::max(*claim_at_, paused_until_) - now);
-  }
-  return soonest;
-}
-
-void PromoEngine::note_reachability(const stripe::Answer& answer) {
-  if (answer.verdict == stripe::Verdict::rate_limited) {
-    bucket_.halve(clock_.steady());
-    paused_until_ = clock_.steady() + std::max(answer.retry_after, Millis(1'000));
-  } else if (never_came(answer)) {
-    ++failures_;
-    const Millis pause = std::min(backoff(failures_ - 1, uniform_()), longest_pause);
-    // A single slow request says nothing about the others.
-    if (answer.verdict == stripe::Verdict::unavailable || failures_ > limits_.max_parallel) {
-      paused_until_ = clock_.steady() + pause;
+  for (Unsaved& unsaved : std::exchange(unsaved_, {})) {
+    if (now < unsaved.at) {
+      unsaved_.push_back(std::move(unsaved));
+    } else {
+      carry_on(std::move(unsaved.job), unsaved.decision, unsaved.wait);
     }
-  } else {
-    if (failures_ > 0) recovered_ = true;
-    failures_ = 0;
   }
 }
 
-bool PromoEngine::handle(std::uint64_t id, const stripe::Answer& answer) {
-  if (prices_.owns(id)) {
-    note_reachability(answer);
-    if (auto error = prices_.take(answer)) {
-      if (answer.verdict == stripe::Verdict::unauthorized ||
-          answer.verdict == stripe::Verdict::forbidden) {
-        blocked_ = error;
-      }
-      Decision decision;
-      decision.retry = Decision::Retry{*error, backoff(0, uniform_(), answer.retry_after), false};
-      std::vector<JobId> waiting;
-      for (auto& [job, active] : jobs_) {
-        if (active.wants_prices) waiting.push_back(job);
-      }
-      for (JobId job : waiting) {
-        Active active = std::move(jobs_.at(job));
-        jobs_.erase(job);
-        carry_on(std::move(active.job), decision);
-      }
-    } else if (!prices_.busy()) {
-      resume_priced();
-    }
-    return true;
-  }
-  const auto found = sent_.find(id);
-  if (found == sent_.end()) return false;
-  const JobId job = found->second;
-  sent_.erase(found);
-  note_reachability(answer);
-  Active active = std::move(jobs_.at(job));
-  jobs_.erase(job);
-  take_answer(std::move(active), answer);
-  return true;
-}
-
-void PromoEngine::take_answer(Active active, const stripe::Answer& answer) {
-  const Decision decision = decide_after(active.job, *active.operation, answer);
-  carry_on(std::move(active.job), decision);
-}
-
-void PromoEngine::carry_on(PromoJob job, const Decision& decision) {
+void PromoEngine::carry_on(PromoJob job, const Decision& decision, Millis waited) {
   const Saved saved = store_.save(job, decision);
   if (saved == Saved::busy) {
-    unsaved_.emplace_back(std::move(job), decision);
-    save_at_ = clock_.steady() + save_again;
+    const Millis wait = std::clamp(waited * 2, save_again, save_again_most);
+    unsaved_.push_back({std::move(job), decision, clock_.steady() + wait, wait});
   } else if (saved == Saved::ok) {
-    jobs_[next_job_++] = Active{std::move(job), decision.send, false, !decision.send.has_value()};
+    jobs_[next_job_++] = Active{std::move(job), decision.send, false};
   } else {
     claim_at_ = Millis(0);  // a slot is free, and the row itself may be due again
   }
 }
 
-void PromoEngine::resume_priced() {
-  std::vector<JobId> waiting;
-  for (auto& [id, active] : jobs_) {
-    if (active.wants_prices) waiting.push_back(id);
-  }
-  for (JobId id : waiting) {
-    Active active = std::move(jobs_.at(id));
-    jobs_.erase(id);
-    const Decision decision = decide(active.job);
+bool PromoEngine::handle(std::uint64_t id, const stripe::Answer& answer) {
+  if (prices_.under_way() == id) {
+    take_prices(answer);
+  } else {
+    const auto found = sent_.find(id);
+    if (found == sent_.end()) return false;
+    Active active = take_out(found->second);
+    sent_.erase(found);
+    note(name_of(active.job), answer);
+    const Decision decision = decide_after(active.job, *active.operation, answer);
     carry_on(std::move(active.job), decision);
   }
+  put_back_unsent();
+  return true;
+}
+
+void PromoEngine::note(const std::string& who, const stripe::Answer& answer) {
+  const Millis now = clock_.steady();
+  reach_.note(who, answer, limits_.max_parallel, now, uniform_());
+  if (Reach::limits_all(answer)) bucket_.halve(now);
+}
+
+void PromoEngine::take_prices(const stripe::Answer& answer) {
+  note("prices", answer);
+  const auto error = prices_.take(answer);
+  if (!error) {
+    price_failures_ = 0;
+    return;
+  }
+  if (answer.verdict == stripe::Verdict::unauthorized) blocked_ = error;
+  Millis delay = backoff(++price_failures_, uniform_());
+  if (Reach::never_came(answer) || Reach::limits_all(answer)) {
+    delay = std::min(delay, Reach::longest);
+  }
+  no_prices_ = {*error, clock_.steady() + std::max(delay, answer.retry_after)};
+  for (const JobId id : waiting()) put_back(take_out(id).job, no_prices_);
+}
+
+void PromoEngine::give_up_on_prices() {
+  if (prices_.patience() != Millis(0)) return;
+  client_.cancel(*prices_.under_way());
+  stripe::Answer answer;
+  answer.error = Error(errcode::network, "Stripe was asked for prices and did not answer in time",
+                       "", "Nothing to do: it is asked again.");
+  take_prices(answer);
 }
 
 }  // namespace stripe_sync

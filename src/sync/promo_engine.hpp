@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +17,69 @@
 #include "core/no_postgres.hpp"
 
 namespace stripe_sync {
+
+/// Why something is not done before `until`.
+struct Pause {
+  Error reason;
+  Millis until{0};
+};
+
+/// Told from how requests end: when nothing may be sent, and whose fault a failure is.
+class Reach {
+ public:
+  static constexpr Millis shortest{1'000};
+  static constexpr Millis longest{30'000};  ///< between tries while Stripe can't be reached
+
+  static bool never_came(const stripe::Answer& answer) {
+    return answer.verdict == stripe::Verdict::unavailable ||
+           answer.verdict == stripe::Verdict::unknown;
+  }
+  /// A limit of the account's; a lock or a limit of one object is that object's row's alone.
+  static bool limits_all(const stripe::Answer& answer) {
+    return answer.verdict == stripe::Verdict::rate_limited && answer.code != "lock_timeout" &&
+           answer.rate_limited_reason != "resource-specific";
+  }
+
+  /// Takes how a request of `who` ended. Rows that never get an answer say nothing about others,
+  /// unless more than `many` do.
+  void note(const std::string& who, const stripe::Answer& answer, int many, Millis now,
+            double uniform) {
+    if (!never_came(answer)) {
+      recovered_ = recovered_ || unreachable_.until > Millis(0);
+      failing_.clear();
+      failures_ = 0;
+      unreachable_ = {};
+      const Millis until = now + std::max(answer.retry_after, shortest);
+      if (limits_all(answer) && until > limited_.until) limited_ = {answer.error, until};
+    } else if (now >= unreachable_.until) {  // what is in flight then fails together: one sign
+      failing_.insert(who);
+      ++failures_;
+      if (answer.verdict == stripe::Verdict::unavailable ||
+          static_cast<int>(failing_.size()) > many) {
+        unreachable_ = {answer.error, now + std::min(backoff(failures_, uniform), longest)};
+      }
+    }
+  }
+
+  /// Failures since the last answer, when it looks as if there were none for anybody; else 0.
+  int outage(const stripe::Answer& answer, Millis now) const {
+    const bool looks_so = failures_ > 1 || now < unreachable_.until;
+    return never_came(answer) && looks_so ? failures_ : 0;
+  }
+  const Pause& pause() const {
+    return limited_.until > unreachable_.until ? limited_ : unreachable_;
+  }
+  /// Tries again; only what Stripe asked to wait for is still waited for.
+  void try_again() { unreachable_ = {}; }
+  bool take_recovered() { return std::exchange(recovered_, false); }
+
+ private:
+  Pause limited_;                  ///< Stripe asked to wait
+  Pause unreachable_;              ///< nothing comes back
+  int failures_ = 0;               ///< answers in a row that never came
+  std::set<std::string> failing_;  ///< whose these were
+  bool recovered_ = false;
+};
 
 /// Pushes promo codes: claims due rows, carries out their plans over the client, writes outcomes
 /// back through the store. Owns no connection and no database; pump() and handle() never wait.
@@ -39,15 +104,16 @@ class PromoEngine {
   bool handle(std::uint64_t id, const stripe::Answer& answer);
 
   /// How long the owner may wait before pump() has something to do, answers aside.
-  std::optional<Millis> wait();
+  std::optional<Millis> wait() const;
 
   /// Why nothing can be sent for any row (wrong key, missing permission), if so. The owner clears
   /// it when the cause may be gone.
   const std::optional<Error>& blocked() const { return blocked_; }
+  /// Tries again at once; only what Stripe asked to wait for is still waited for.
   void unblock();
 
-  /// Stripe answers 2xx again after not having been reached.
-  bool take_recovered();
+  /// Stripe answers again after not having been reached.
+  bool take_recovered() { return reach_.take_recovered(); }
 
   std::size_t jobs() const { return jobs_.size() + unsaved_.size(); }
 
@@ -55,21 +121,40 @@ class PromoEngine {
   using JobId = std::uint64_t;
   struct Active {
     PromoJob job;
-    std::optional<Operation> operation;  ///< decided or under way
+    std::optional<Operation> operation;  ///< decided or under way; nothing = waits for prices
     bool sent = false;
-    bool wants_prices = false;
   };
-
+  /// The application holds the state of its row: to be saved later.
+  struct Unsaved {
+    PromoJob job;
+    Decision decision;
+    Millis at;
+    Millis wait;
+  };
   Decision decide(PromoJob& job);
   Decision decide_after(PromoJob& job, const Operation& operation, const stripe::Answer& answer);
+  Decision::Retry retry(const PromoJob& job, const Error& reason, const stripe::Answer& answer);
+  Decision::Retry put_off(const Pause& pause) const;
+
+  std::optional<Pause> held() const;
+  std::vector<JobId> waiting() const;  ///< for prices
+  int slots() const;                   ///< free ones; a row that waits for prices takes none
+  int room() const;                    ///< for rows to be claimed
+  int in_flight() const;
+  bool may_resume() const;
+
   void claim();
   void send_decided();
-  void take_answer(Active active, const stripe::Answer& answer);
-  void carry_on(PromoJob job, const Decision& decision);
   void resume_priced();
+  void put_back_unsent();
+  void put_back(PromoJob job, const Pause& pause);
   void save_unsaved();
-  void note_reachability(const stripe::Answer& answer);
-  Situation situation(const PromoJob& job);
+  void give_up_on_prices();
+  void take_prices(const stripe::Answer& answer);
+  void carry_on(PromoJob job, const Decision& decision, Millis waited = Millis(0));
+  void note(const std::string& who, const stripe::Answer& answer);
+  Situation situation(const PromoJob& job) const;
+  Active take_out(JobId id);
 
   PromoStore& store_;
   stripe::Client& client_;
@@ -81,13 +166,14 @@ class PromoEngine {
 
   JobId next_job_ = 1;
   std::map<JobId, Active> jobs_;
-  std::map<std::uint64_t, JobId> sent_;                 ///< request id -> job
-  std::vector<std::pair<PromoJob, Decision>> unsaved_;  ///< the application holds their state
-  Millis save_at_{0};
+  std::map<std::uint64_t, JobId> sent_;  ///< request id -> job
+  std::vector<Unsaved> unsaved_;
+
   std::optional<Error> blocked_;
-  Millis paused_until_{0};
-  int failures_ = 0;  ///< answers in a row that never came
-  bool recovered_ = false;
+  Reach reach_;
+  Pause no_prices_;
+  int price_failures_ = 0;
+
   std::optional<Millis> claim_at_{Millis(0)};  ///< nothing = nothing is due
 };
 

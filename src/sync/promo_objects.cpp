@@ -233,6 +233,14 @@ const char* state_name(PromoState state) {
   return names[static_cast<int>(state)];
 }
 
+std::optional<PromoState> state_of_name(std::string_view name) {
+  for (int i = 0; i <= static_cast<int>(PromoState::excluded); ++i) {
+    const auto state = static_cast<PromoState>(i);
+    if (name == state_name(state)) return state;
+  }
+  return std::nullopt;
+}
+
 const char* sync_status_of(PromoState state) {
   switch (state) {
     case PromoState::pending:

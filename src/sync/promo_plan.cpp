@@ -152,7 +152,7 @@ Plan plan_promo(const Situation& s) {
   const bool off = wants_off(s);
   // A look is judged by the terms, and these need the prices.
   if (std::holds_alternative<NeedPrices>(s.mapped) && !off) return settled(PromoState::pending);
-  if (s.unsettled && !s.unsettled->looked) return read_first(look_for(s.unsettled->operation));
+  if (s.unsettled && !s.unsettled->looked) return read_first(look_for(*s.unsettled, s.observed));
   const std::string carried = carried_code(s);
   if (!carried.empty() && (desired || off)) return read_first(read_code(carried));
 

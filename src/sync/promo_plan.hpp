@@ -118,6 +118,7 @@ enum class PromoState {
   excluded,
 };
 const char* state_name(PromoState state);
+std::optional<PromoState> state_of_name(std::string_view name);
 /// What the row's sync_status shows: pending, synced, error or manual.
 const char* sync_status_of(PromoState state);
 

@@ -156,7 +156,16 @@ Operation find_code(const std::string& text) {
              "look for promotion code " + text);
 }
 
-Operation look_for(const Operation& write) {
+bool switches_on(const Operation& operation) {
+  return operation.kind == Kind::update_code && parameter(operation, "active") == "true";
+}
+
+Operation look_for(const Unsettled& unsettled, const Observed& observed) {
+  const Operation& write = unsettled.operation;
+  // Refused: perhaps somebody else's active code has the text.
+  if (unsettled.refusal && switches_on(write) && observed.code) {
+    return find_code(observed.code->code);
+  }
   const std::string segment = write.call.path.substr(write.call.path.rfind('/') + 1);
   switch (write.kind) {
     case Kind::create_coupon:

@@ -25,7 +25,9 @@ Operation read_coupon(const std::string& id);
 Operation read_code(const std::string& id);
 Operation find_code(const std::string& text);
 /// The look that tells what became of a write.
-Operation look_for(const Operation& write);
+/// Whether a write makes a promotion code active again.
+bool switches_on(const Operation& operation);
+Operation look_for(const Unsettled& unsettled, const Observed& observed);
 
 /// Value of a parameter that was sent; empty = none.
 std::string parameter(const Operation& operation, std::string_view name);

@@ -34,7 +34,6 @@ struct PromoJob {
 
   std::optional<Unsettled> unsettled;
   std::int64_t number = 0;      ///< operation number of `unsettled`, or of the write just decided
-  bool resent = false;          ///< the write under way was sent before under this number
   std::string idempotency_key;  ///< of the write just decided; set by the store
   std::string action;           ///< what was done: created, updated, switched off ...
 };

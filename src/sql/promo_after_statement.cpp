@@ -1,0 +1,177 @@
+// AFTER STATEMENT: takes a statement's changes into stripe_sync.promo_state, as the extension's
+// owner, and wakes the worker at commit.
+
+#include <utility>
+
+#include "sql/promo_trigger.hpp"
+
+#include "pg/log.hpp"
+#include "pg/own_write.hpp"
+#include "pg/role.hpp"
+#include "pg/spi.hpp"
+#include "pg/worker_lock.hpp"
+
+extern "C" {
+#include "utils/hsearch.h"
+#include "utils/rel.h"
+}
+
+using namespace stripe_sync;
+using namespace stripe_sync::pg;
+using namespace stripe_sync::sql;
+
+namespace {
+
+const char* changed_state =
+    "state = 'pending', attempts = 0, next_attempt = clock_timestamp(),"
+    " changed_at = clock_timestamp(), changed_by = pg_current_xact_id(),"
+    " generation = s.generation + 1";
+
+std::string mark_sql(const Arguments& arguments, bool moved) {
+  const std::string key = key_expression("n", arguments.keys);
+  const std::string active =
+      arguments.active.empty() ? "'t'" : "format('%s', n." + quote_name(arguments.active) + ")";
+  std::string rows = "SELECT " + key + " AS key, format('%s', n." + quote_name(arguments.code) +
+                     ") AS code, " + active +
+                     " = ANY ('{f,false,0}') AS off, false AS deleted FROM stripe_sync_new n"
+                     " WHERE format('%s', n." +
+                     quote_name(arguments.sync[SyncColumns::status]) +
+                     ") = ANY ('{pending,manual,\"\"}')";
+  if (moved) {
+    rows += " UNION ALL SELECT gone.key, NULL, true, true FROM (SELECT " +
+            key_expression("o", arguments.keys) + " FROM stripe_sync_old o EXCEPT SELECT " + key +
+            " FROM stripe_sync_new n) gone(key) JOIN stripe_sync.promo_state p"
+            " ON p.promo_table = $1::oid AND p.key = gone.key";
+  }
+  return "INSERT INTO stripe_sync.promo_state AS s (promo_table, key, code, off, deleted, "
+         "changed_by)"
+         " SELECT $1::oid, r.key, r.code, r.off, r.deleted, pg_current_xact_id() FROM (" +
+         rows +
+         ") r WHERE r.key IS DISTINCT FROM $2 ON CONFLICT (promo_table, key) DO UPDATE SET"
+         " code = coalesce(excluded.code, s.code), off = excluded.off,"
+         " deleted = excluded.deleted, " +
+         changed_state;
+}
+
+// A row goes on under another key: changed in place, or deleted and inserted again with its ids.
+// Its state goes along, or a code that works would be switched off and made anew.
+std::string move_sql(const Arguments& arguments, bool update) {
+  const std::string id = quote_name(arguments.sync[SyncColumns::promotion_code_id]);
+  const std::string new_key = key_expression("n", arguments.keys);
+  const std::string moves =
+      update ? "SELECT " + key_expression("o", arguments.keys) + " AS old_key, " + new_key +
+                   " AS new_key FROM stripe_sync_old o JOIN stripe_sync_new n ON format('%s', o." +
+                   id + ") = format('%s', n." + id + ") WHERE n." + id + " IS NOT NULL"
+             : "SELECT p.key AS old_key, " + new_key +
+                   " AS new_key FROM stripe_sync_new n JOIN stripe_sync.promo_state p"
+                   " ON p.promo_table = $1::oid AND p.deleted"
+                   " AND p.promotion_code_id = format('%s', n." +
+                   id + ")";
+  return "UPDATE stripe_sync.promo_state s SET key = m.new_key, deleted = false, lease = NULL,"
+         " settled = NULL, " +
+         std::string(changed_state) + " FROM (" + moves +
+         ") m WHERE s.promo_table = $1::oid AND s.key = m.old_key AND m.old_key <> m.new_key"
+         " AND NOT EXISTS (SELECT FROM stripe_sync.promo_state t"
+         " WHERE t.promo_table = $1::oid AND t.key = m.new_key) AND $2::text IS NULL";
+}
+
+// More than ten rows and a fifth of the table at once may be a mistake: held until confirmed.
+std::string delete_sql(const Arguments& arguments) {
+  return "WITH gone AS MATERIALIZED (SELECT " + key_expression("o", arguments.keys) +
+         " AS key FROM stripe_sync_old o), bulk AS MATERIALIZED (SELECT CASE WHEN count(*) > 10 "
+         "THEN"
+         " count(*) * 5 > (SELECT count(*) FROM stripe_sync.promo_state a"
+         "   WHERE a.promo_table = $1::oid AND NOT a.deleted) ELSE false END AS held FROM gone)"
+         " UPDATE stripe_sync.promo_state s SET deleted = NOT bulk.held, off = true,"
+         " attempts = 0, changed_at = clock_timestamp(), changed_by = pg_current_xact_id(),"
+         " generation = s.generation + 1,"
+         " state = CASE WHEN s.state = 'excluded' THEN s.state WHEN bulk.held THEN 'missing'"
+         "   ELSE 'pending' END,"
+         " next_attempt = CASE WHEN s.state <> 'excluded' AND NOT bulk.held THEN clock_timestamp() "
+         "END,"
+         " reason = CASE WHEN bulk.held THEN 'deleted together with a large part of its table' END"
+         " FROM gone, bulk WHERE s.promo_table = $1::oid AND s.key = gone.key"
+         " AND gone.key IS DISTINCT FROM $2";
+}
+
+std::string truncate_sql() {
+  return "UPDATE stripe_sync.promo_state s SET state = 'missing', next_attempt = NULL,"
+         " changed_at = clock_timestamp(), changed_by = pg_current_xact_id(),"
+         " generation = s.generation + 1, reason = 'the table was truncated'"
+         " WHERE s.promo_table = $1::oid AND NOT s.deleted AND s.state <> 'excluded'"
+         " AND $2::text IS NULL";
+}
+
+/// Plans by trigger oid: attaching again makes new triggers, so a plan never outlives its columns.
+struct KeptPlans {
+  Oid trigger;
+  SPIPlanPtr usual;
+  SPIPlanPtr move;        ///< of rows that go on under another key
+  SPIPlanPtr mark_moved;  ///< what is then left of the keys before
+};
+
+HTAB* kept_plans = nullptr;
+
+KeptPlans* plans_of(Oid trigger) {
+  return pg_call([=] {
+    if (kept_plans == nullptr) {
+      HASHCTL control = {};
+      control.keysize = sizeof(Oid);
+      control.entrysize = sizeof(KeptPlans);
+      kept_plans = hash_create("stripe_sync trigger plans", 16, &control, HASH_ELEM | HASH_BLOBS);
+    }
+    bool found;
+    KeptPlans* entry =
+        static_cast<KeptPlans*>(hash_search(kept_plans, &trigger, HASH_ENTER, &found));
+    if (!found) entry->usual = entry->move = entry->mark_moved = nullptr;
+    return entry;
+  });
+}
+
+std::string usual_sql(const TriggerData* trigger, const Arguments& arguments) {
+  if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event)) return delete_sql(arguments);
+  if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event)) return truncate_sql();
+  return mark_sql(arguments, false);
+}
+
+/// Runs a plan; its SQL is made only when it is not kept yet.
+template <class Make>
+std::uint64_t run_kept(SPIPlanPtr& plan, const TriggerData* trigger, const Make& make) {
+  if (plan == nullptr) plan = keep_plan(make(Arguments(trigger->tg_trigger)), 2);
+  const Text own = own_write == nullptr ? Text() : Text(own_write->key);
+  return run_plan(plan, {std::to_string(RelationGetRelid(trigger->tg_relation)), own}).affected;
+}
+
+std::uint64_t take_changes(const TriggerData* trigger) {
+  KeptPlans* plans = plans_of(trigger->tg_trigger->tgoid);
+  const bool update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+  const bool may_move = update || TRIGGER_FIRED_BY_INSERT(trigger->tg_event);
+  if (!may_move || !std::exchange(rows_moved, false)) {
+    return run_kept(plans->usual, trigger,
+                    [&](const Arguments& a) { return usual_sql(trigger, a); });
+  }
+  const std::uint64_t moved =
+      run_kept(plans->move, trigger, [&](const Arguments& a) { return move_sql(a, update); });
+  return moved + run_kept(plans->mark_moved, trigger,
+                          [&](const Arguments& a) { return mark_sql(a, update); });
+}
+
+void after_statement(TriggerData* trigger) {
+  with_spi([&] {
+    pg_call([=] { SPI_register_trigger_data(trigger); });
+    std::uint64_t marked = 0;
+    as_extension_owner([&] { marked = take_changes(trigger); });
+    if (marked > 0) wake_worker_at_commit();
+  });
+}
+
+}  // namespace
+
+STRIPE_SYNC_FUNCTION(stripe_sync_promo_after_statement) {
+  TriggerData* trigger = trigger_data(fcinfo);
+  if (const auto failed = in_subtransaction([&] { after_statement(trigger); })) {
+    log_error(WARNING, Error(failed->sqlstate, "a change of promo codes was not taken over yet",
+                             failed->message, "It is found by the worker's next comparison."));
+  }
+  return PointerGetDatum(nullptr);
+}
