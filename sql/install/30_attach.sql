@@ -90,36 +90,6 @@ END
 $$;
 COMMENT ON FUNCTION stripe_sync.attachable(regclass) IS 'Key columns of a table that can be attached; an error says why another can''t';
 
-CREATE FUNCTION stripe_sync.check_map(promo_table regclass, map jsonb) RETURNS void
-  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  entry record;
-BEGIN
-  IF jsonb_typeof(map) <> 'object' THEN
-    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = 'map must be a JSON object of item and column',
-      HINT = 'map => ''{"code": "coupon_text"}''';
-  END IF;
-  FOR entry IN
-    SELECT m.key AS item, m.value AS "column", i.item IS NOT NULL AS known,
-      a.attname IS NOT NULL OR i.role IN ('sync', 'addable') AS found
-    FROM jsonb_each_text(map) m
-    LEFT JOIN stripe_sync.promo_items() i ON i.item = m.key
-    LEFT JOIN pg_attribute a ON a.attrelid = promo_table AND a.attname = m.value
-      AND a.attnum > 0 AND NOT a.attisdropped
-  LOOP
-    IF NOT entry.known THEN
-      RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('map names no item of a promo code: "%s"', entry.item),
-        HINT = 'Items: ' || (SELECT string_agg(i.item, ', ') FROM stripe_sync.promo_items() i) || '.';
-    ELSIF NOT entry.found THEN
-      RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('%s has no column "%s" for %s', promo_table, entry."column", entry.item),
-        HINT = 'Name an existing column in map, or leave the item out.';
-    END IF;
-  END LOOP;
-END
-$$;
-COMMENT ON FUNCTION stripe_sync.check_map(regclass, jsonb) IS 'Refuses a map that names an unknown item or a column that does not exist';
-
 CREATE FUNCTION stripe_sync.mapping(
   promo_table regclass, map jsonb, add_columns boolean,
   OUT item text, OUT role text, OUT type text, OUT missing text, OUT "column" text, OUT found boolean,
@@ -135,6 +105,73 @@ BEGIN ATOMIC
     AND a.attname = coalesce(map ->> i.item, i.item) AND a.attnum > 0 AND NOT a.attisdropped;
 END;
 COMMENT ON FUNCTION stripe_sync.mapping(regclass, jsonb, boolean) IS 'Which column holds each item';
+
+CREATE FUNCTION stripe_sync.check_map(promo_table regclass, map jsonb, add_columns boolean) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  entry record;
+BEGIN
+  IF jsonb_typeof(map) <> 'object' THEN
+    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = 'map must be a JSON object of item and column',
+      HINT = 'map => ''{"code": "coupon_text"}''';
+  END IF;
+  FOR entry IN
+    SELECT m.key AS item, m.value AS "column", i.item IS NOT NULL AS known,
+      a.attname IS NOT NULL OR i.role = 'sync' OR i.role = 'addable' AND add_columns AS found
+    FROM jsonb_each_text(map) m
+    LEFT JOIN stripe_sync.promo_items() i ON i.item = m.key
+    LEFT JOIN pg_attribute a ON a.attrelid = promo_table AND a.attname = m.value
+      AND a.attnum > 0 AND NOT a.attisdropped
+  LOOP
+    IF NOT entry.known THEN
+      RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('map names no item of a promo code: "%s"', entry.item),
+        HINT = 'Items: ' || (SELECT string_agg(i.item, ', ') FROM stripe_sync.promo_items() i) || '.';
+    ELSIF NOT entry.found THEN
+      RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('%s has no column "%s" for %s', promo_table, entry."column", entry.item),
+        HINT = 'Name an existing column in map, or leave the item out.';
+    END IF;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION stripe_sync.check_map(regclass, jsonb, boolean) IS 'Refuses a map that names an unknown item or a column that does not exist';
+
+-- We write the sync columns, within the application's own statements too.
+CREATE FUNCTION stripe_sync.check_mapping(promo_table regclass, keys text[], map jsonb, add_columns boolean) RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  entry record;
+BEGIN
+  FOR entry IN SELECT m.* FROM stripe_sync.mapping(promo_table, map, add_columns) m WHERE m.role = 'required' AND NOT m.found LOOP
+    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('%s has no column for %s', promo_table, entry.item),
+      HINT = format('Name the column that holds it: map => ''{"%s": "..."}''', entry.item);
+  END LOOP;
+  FOR entry IN
+    SELECT m."column", string_agg(m.item, ' and ' ORDER BY m."position") AS items
+    FROM stripe_sync.mapping(promo_table, map, add_columns) m WHERE m."column" IS NOT NULL
+    GROUP BY m."column" HAVING count(*) > 1
+  LOOP
+    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('column "%s" of %s is mapped to %s', entry."column", promo_table, entry.items),
+      HINT = 'Give each item a column of its own in map.';
+  END LOOP;
+  FOR entry IN
+    SELECT m.item, m."column",
+      CASE WHEN m."column" = ANY (keys) THEN 'It belongs to the primary key.'
+           WHEN a.attgenerated <> '' OR a.attidentity = 'a' THEN 'Its value is generated.'
+           ELSE 'It is NOT NULL, and empties when nothing is wrong.' END AS why
+    FROM stripe_sync.mapping(promo_table, map, add_columns) m
+    JOIN pg_attribute a ON a.attrelid = promo_table AND a.attname = m."column"
+    WHERE m.role = 'sync' AND (m."column" = ANY (keys) OR a.attgenerated <> '' OR a.attidentity = 'a'
+      OR m.item = 'sync_error' AND a.attnotnull)
+  LOOP
+    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('column "%s" of %s can''t be written for %s', entry."column", promo_table, entry.item),
+      DETAIL = entry.why,
+      HINT = format('Name another column: map => ''{"%s": "..."}''; it is added if it does not exist.', entry.item);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION stripe_sync.check_mapping(regclass, text[], jsonb, boolean) IS 'Refuses a mapping that lacks a required item, uses a column twice, or would write what can''t be written';
 
 CREATE FUNCTION stripe_sync.install_triggers(
   promo_table regclass, key_columns text[], watched text[], code_column text, active_column text, sync_columns text[])
@@ -198,15 +235,12 @@ DECLARE
   columns jsonb;
 BEGIN
   map := coalesce(map, '{}');
-  PERFORM stripe_sync.check_map(promo_table, map);
-  FOR entry IN SELECT m.* FROM stripe_sync.mapping(promo_table, map, false) m WHERE m.role = 'required' AND NOT m.found LOOP
-    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('%s has no column for %s', promo_table, entry.item),
-      HINT = format('Name the column that holds it: map => ''{"%s": "..."}''', entry.item);
-  END LOOP;
+  PERFORM stripe_sync.check_map(promo_table, map, add_columns);
+  PERFORM stripe_sync.check_mapping(promo_table, keys, map, add_columns);
   IF duration IS NULL AND NOT EXISTS (SELECT FROM stripe_sync.mapping(promo_table, map, add_columns) m WHERE m.item = 'duration' AND m."column" IS NOT NULL) THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('nothing says how long the discounts of %s last', promo_table),
       DETAIL = 'Stripe needs a duration for every coupon: once, repeating or forever.',
-      HINT = format('SELECT * FROM stripe_sync_attach(''%s'', duration => ''once''), or add_columns => true and say it per row.', promo_table);
+      HINT = format('SELECT * FROM stripe_sync_attach(%L, duration => ''once''), or add_columns => true and say it per row.', promo_table);
   END IF;
 
   IF NOT dry_run THEN

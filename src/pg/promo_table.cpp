@@ -94,7 +94,7 @@ void PromoTable::load_types(const json::Value& columns) {
       throw Error(errcode::usage,
                   label_ + " no longer has the column \"" + column + "\" for " + item,
                   "It was dropped or renamed after the table was attached.",
-                  "SELECT * FROM stripe_sync_attach('" + label_ + "', ...);");
+                  "SELECT * FROM stripe_sync_attach(" + quote_literal(name_) + ", ...);");
     }
     columns_[item] = found->second;
     if (item != "synced_at" && item != "sync_error") items_.push_back(item);
@@ -103,7 +103,7 @@ void PromoTable::load_types(const json::Value& columns) {
     const auto found = by_name.find(key);
     if (found == by_name.end()) {
       throw Error(errcode::usage, label_ + " no longer has its key column \"" + key + "\"", "",
-                  "SELECT * FROM stripe_sync_attach('" + label_ + "', ...);");
+                  "SELECT * FROM stripe_sync_attach(" + quote_literal(name_) + ", ...);");
     }
     key_types_.push_back(found->second.type);
   }
@@ -216,26 +216,6 @@ void PromoTable::project(const std::string& key, const Found& found, const Proje
     throw Error(errcode::usage, "the row of " + label_ + " could not be updated",
                 "A rule or trigger of the table suppressed the write of its sync columns.",
                 "Let the table's owner update the sync columns.");
-  }
-}
-
-void PromoTable::check_status_column() {
-  const Column& column = columns_.at(item::sync_status);
-  for (const char* word : {"pending", "synced", "error", "manual"}) {
-    std::string why;
-    const std::string value = "'" + std::string(word) + "'::" + column.type;
-    const auto failed = in_subtransaction([&] {
-      run_once("SELECT pg_catalog.format('%s', " + value + ")");
-      if (column.limit > 0 && static_cast<int>(std::strlen(word)) > column.limit) {
-        why = "It holds at most " + std::to_string(column.limit) + " characters.";
-      }
-    });
-    if (!failed && why.empty()) continue;
-    throw Error(errcode::usage,
-                "column " + column.name + " of " + label_ + " can't hold the status '" + word + "'",
-                failed ? failed->message : why,
-                "Name another column: map => '{\"sync_status\": \"...\"}'; it is added if it does "
-                "not exist.");
   }
 }
 

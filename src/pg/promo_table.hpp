@@ -62,10 +62,6 @@ class PromoTable {
   /// Writes the sync columns; the row must be locked. Writes nothing if it shows this already.
   void project(const std::string& key, const Found& found, const Projection& projection);
 
-  /// Refuses a status column whose type can't hold our words: the trigger writes one of them within
-  /// the application's own statement, which must never fail.
-  void check_status_column();
-
   /// Every row: keys, codes, off flags and hashes, as four arrays in text form.
   std::vector<Text> all_rows();
 

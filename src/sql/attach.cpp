@@ -58,6 +58,51 @@ void return_rows(FunctionCallInfo fcinfo, const Rows& rows, int columns) {
   }
 }
 
+// The type of the status column, its length, and the CHECK constraints on it alone; nothing if it
+// is yet to be added.
+Rows status_column(Oid table, const Text& map) {
+  static Statement select{
+      "SELECT a.attname, format_type(a.atttypid, a.atttypmod), pg_get_expr(c.conbin, c.conrelid)"
+      " FROM pg_attribute a LEFT JOIN pg_constraint c ON c.conrelid = a.attrelid"
+      "   AND c.contype = 'c' AND c.conkey = ARRAY[a.attnum]"
+      " WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped"
+      "   AND a.attname = coalesce($2::jsonb ->> 'sync_status', 'sync_status')"};
+  Rows rows;
+  as_extension_owner([&] { rows = select(std::to_string(table), map); });
+  return rows;
+}
+
+// The trigger writes one of these words within the application's own statement, which must never
+// fail. Types and constraints may run the owner's code: as the owner.
+void check_status_column(Oid table, const Text& map) {
+  const Rows constraints = status_column(table, map);
+  for (std::size_t i = 0; i < constraints.size(); ++i) {
+    const std::string column = quote_name(*constraints.at(i, 0));
+    for (const std::string word : {"pending", "synced", "error", "manual"}) {
+      bool fits = false;
+      const auto failed = in_subtransaction([&] {
+        as_role(table_owner(table), [&] {
+          const Rows tried =
+              run_once("SELECT pg_catalog.format('%s', t." + column + ") OPERATOR(pg_catalog.=) '" +
+                       word + "' AND COALESCE((" + constraints.at(i, 2).value_or("true") +
+                       "), true) FROM (SELECT '" + word + "'::" + *constraints.at(i, 1) + " AS " +
+                       column + ") t");
+          fits = tried.single() == Text("t");
+        });
+      });
+      if (fits) continue;
+      throw Error(
+          errcode::usage, "column " + column + " can't hold the status '" + word + "'",
+          failed ? failed->message
+                 : "Its type is " + *constraints.at(i, 1) +
+                       (constraints.at(i, 2) ? ", and it must fit " + *constraints.at(i, 2) : "") +
+                       ".",
+          "Name another column: map => '{\"sync_status\": \"...\"}'; it is added if it does "
+          "not exist.");
+    }
+  }
+}
+
 // The rows that are there already: into state, so that the worker finds them after the commit.
 void queue_rows(Oid table) {
   PromoTables tables;
@@ -65,14 +110,15 @@ void queue_rows(Oid table) {
   Error why;
   PromoTable* attached = tables.find(std::to_string(table), why);
   if (attached == nullptr) throw why;
-  as_role(table_owner(table), [&] { attached->check_status_column(); });
   reconcile_table(*attached);
 }
 
 void check_settings(FunctionCallInfo fcinfo) {
   if (const Text currency = argument_text(fcinfo, 1)) {
     const auto known = normalise_currency(*currency);
-    if (!known) throw known.error();
+    if (!known) {
+      throw Error(errcode::usage, known.error().message, known.error().detail, "currency => 'usd'");
+    }
   }
   if (const Text duration = argument_text(fcinfo, 2)) {
     if (*duration != "once" && *duration != "repeating" && *duration != "forever") {
@@ -107,6 +153,7 @@ STRIPE_SYNC_FUNCTION(stripe_sync_attach) {
       "false))"};
   Rows report;
   with_spi([&] {
+    check_status_column(table, argument_text(fcinfo, 7));
     as_extension_owner([&] {
       report = attach(std::to_string(table), argument_text(fcinfo, 1), argument_text(fcinfo, 2),
                       argument_text(fcinfo, 3), argument_text(fcinfo, 4), argument_text(fcinfo, 5),

@@ -48,6 +48,7 @@ class Worker {
   bool round();
   void reload();
   void configure();
+  void unusable(const Error& reason);
   void check_key();
   std::optional<Error> misplaced() const;
   void serve_push(std::int64_t number);
@@ -99,29 +100,23 @@ Worker::Worker()
       permissions_(client_),
       waiter_(*transport_) {}
 
+// Nothing can be sent with what is configured.
+void Worker::unusable(const Error& reason) {
+  key_.clear();
+  account_.reset();
+  block(reason);
+}
+
 // Takes settings and key; a changed key has to be verified before anything is pushed with it.
 void Worker::configure() {
   configured_ = true;
   key_stamp_ = api_key_file_stamp();
   const auto base = stripe::check_api_base(guc::api_base);
-  if (!base) {
-    block(base.error());
-    return;
-  }
+  if (!base) return unusable(base.error());
   const auto key = read_api_key();
-  if (!key) {
-    key_.clear();
-    account_.reset();
-    block(key.error());
-    return;
-  }
+  if (!key) return unusable(key.error());
   const auto mode = stripe::mode_of_key(key.value());
-  if (!mode) {
-    key_.clear();
-    account_.reset();
-    block(mode.error());
-    return;
-  }
+  if (!mode) return unusable(mode.error());
   stripe::Config config;
   config.api_base = base.value();
   config.key = key.value();
