@@ -62,7 +62,7 @@ CREATE TABLE stripe_sync.promo_state (
   promo_table regclass NOT NULL,
   key text COLLATE "C" NOT NULL,
   code text,
-  code_key text COLLATE "C" GENERATED ALWAYS AS (lower(btrim(code COLLATE "C"))) STORED,
+  code_key text COLLATE "C" GENERATED ALWAYS AS (left(lower(btrim(code COLLATE "C")), 500)) STORED,
   state text NOT NULL DEFAULT 'pending',
   off boolean NOT NULL DEFAULT false,
   deleted boolean NOT NULL DEFAULT false,

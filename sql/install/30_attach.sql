@@ -77,7 +77,7 @@ BEGIN
     SELECT a.attname, format_type(a.atttypid, NULL) AS type
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = promo_table AND a.attname = ANY (keys)
-      AND (t.typcategory IN ('D', 'T', 'R') OR coalesce(nullif(t.typbasetype, 0), t.oid) IN
+      AND (t.typcategory IN ('A', 'C', 'D', 'R', 'T') OR coalesce(nullif(t.typbasetype, 0), t.oid) IN
            ('float4'::regtype, 'float8'::regtype, 'bytea'::regtype, 'money'::regtype))
   LOOP
     RAISE EXCEPTION USING ERRCODE = 'SY004',

@@ -1,10 +1,9 @@
 // AFTER STATEMENT: takes a statement's changes into stripe_sync.promo_state, as the extension's
 // owner, and wakes the worker at commit.
 
-#include <utility>
-
 #include "sql/promo_trigger.hpp"
 
+#include "pg/compat.hpp"
 #include "pg/log.hpp"
 #include "pg/own_write.hpp"
 #include "pg/role.hpp"
@@ -22,24 +21,37 @@ using namespace stripe_sync::sql;
 
 namespace {
 
+unsigned moved_in = 0;  // local transaction id
+
+unsigned local_transaction() {
+  int backend;
+  unsigned local;
+  current_virtual_xid(&backend, &local);
+  return local;
+}
+
 const char* changed_state =
     "state = 'pending', attempts = 0, next_attempt = clock_timestamp(),"
     " changed_at = clock_timestamp(), changed_by = pg_current_xact_id(),"
     " generation = s.generation + 1";
 
+std::string status_of(const char* alias, const Arguments& arguments) {
+  return std::string("format('%s', ") + alias + "." +
+         quote_name(arguments.sync[SyncColumns::status]) + ")";
+}
+
 std::string mark_sql(const Arguments& arguments, bool moved) {
   const std::string key = key_expression("n", arguments.keys);
   const std::string active =
       arguments.active.empty() ? "'t'" : "format('%s', n." + quote_name(arguments.active) + ")";
-  std::string rows = "SELECT " + key + " AS key, format('%s', n." + quote_name(arguments.code) +
-                     ") AS code, " + active +
-                     " = ANY ('{f,false,0}') AS off, false AS deleted FROM stripe_sync_new n"
-                     " WHERE format('%s', n." +
-                     quote_name(arguments.sync[SyncColumns::status]) +
-                     ") = ANY ('{pending,manual,\"\"}')";
+  std::string rows =
+      "SELECT " + key + " AS key, format('%s', n." + quote_name(arguments.code) + ") AS code, " +
+      active + " = ANY ('{f,false,0}') AS off, false AS deleted FROM stripe_sync_new n WHERE " +
+      status_of("n", arguments) + " = ANY ('{pending,manual,\"\"}')";
   if (moved) {
     rows += " UNION ALL SELECT gone.key, NULL, true, true FROM (SELECT " +
-            key_expression("o", arguments.keys) + " FROM stripe_sync_old o EXCEPT SELECT " + key +
+            key_expression("o", arguments.keys) + " FROM stripe_sync_old o WHERE " +
+            status_of("o", arguments) + " <> 'manual' EXCEPT SELECT " + key +
             " FROM stripe_sync_new n) gone(key) JOIN stripe_sync.promo_state p"
             " ON p.promo_table = $1::oid AND p.key = gone.key";
   }
@@ -53,12 +65,12 @@ std::string mark_sql(const Arguments& arguments, bool moved) {
          changed_state;
 }
 
-// A row goes on under another key: changed in place, or deleted and inserted again with its ids.
-// Its state goes along, or a code that works would be switched off and made anew.
-std::string move_sql(const Arguments& arguments, bool update) {
+// Old and new keys of rows that go on under another key: changed in place, or deleted and inserted
+// again with their ids.
+std::string moves_sql(const Arguments& arguments, bool update) {
   const std::string id = quote_name(arguments.sync[SyncColumns::promotion_code_id]);
   const std::string new_key = key_expression("n", arguments.keys);
-  const std::string moves =
+  const std::string pairs =
       update ? "SELECT " + key_expression("o", arguments.keys) + " AS old_key, " + new_key +
                    " AS new_key FROM stripe_sync_old o JOIN stripe_sync_new n ON format('%s', o." +
                    id + ") = format('%s', n." + id + ") WHERE n." + id + " IS NOT NULL"
@@ -67,39 +79,68 @@ std::string move_sql(const Arguments& arguments, bool update) {
                    " ON p.promo_table = $1::oid AND p.deleted"
                    " AND p.promotion_code_id = format('%s', n." +
                    id + ")";
-  return "UPDATE stripe_sync.promo_state s SET key = m.new_key, deleted = false, lease = NULL,"
-         " settled = NULL, " +
-         std::string(changed_state) + " FROM (" + moves +
-         ") m WHERE s.promo_table = $1::oid AND s.key = m.old_key AND m.old_key <> m.new_key"
-         " AND NOT EXISTS (SELECT FROM stripe_sync.promo_state t"
-         " WHERE t.promo_table = $1::oid AND t.key = m.new_key) AND $2::text IS NULL";
+  return "(SELECT * FROM (" + pairs + ") x WHERE x.old_key <> x.new_key)";
 }
 
-// More than ten rows and a fifth of the table at once may be a mistake: held until confirmed.
+// Their state goes along, or a code that works would be switched off and made anew. Keys may be
+// exchanged: what stands in the way makes place first, as a row that is gone, and the others pass
+// through names that no key has.
+std::string move_sql(const Arguments& arguments, bool update) {
+  const std::string moves = moves_sql(arguments, update);
+  const std::string changed = changed_state;
+  return "UPDATE stripe_sync.promo_state s SET deleted = true, off = true,"
+         " key = s.key || ' before ' || nextval('stripe_sync.lease_number'), lease = NULL,"
+         " settled = NULL, " +
+         changed + " FROM " + moves +
+         " m WHERE s.promo_table = $1::oid AND s.key = m.new_key AND $2::text IS NULL"
+         " AND NOT EXISTS (SELECT FROM " +
+         moves +
+         " w WHERE w.old_key = s.key);"
+         " UPDATE stripe_sync.promo_state s SET key = chr(1) || m.new_key, deleted = false,"
+         " lease = NULL, settled = NULL, " +
+         changed + " FROM " + moves +
+         " m WHERE s.promo_table = $1::oid AND s.key = m.old_key AND $2::text IS NULL;"
+         " UPDATE stripe_sync.promo_state s SET key = substr(s.key, 2)"
+         " WHERE s.promo_table = $1::oid AND s.key >= chr(1) AND s.key < chr(2)"
+         " AND $2::text IS NULL";
+}
+
+constexpr const char* held =
+    " sqlstate = 'SY004', detail = 'Its code in Stripe is left as it is.',"
+    " hint = 'SELECT * FROM stripe_sync_check();', reason = ";
+
+// Rows left to the user stay so. More than ten rows and a fifth of the table at once may be a
+// mistake: held until confirmed.
 std::string delete_sql(const Arguments& arguments) {
-  return "WITH gone AS MATERIALIZED (SELECT " + key_expression("o", arguments.keys) +
-         " AS key FROM stripe_sync_old o), bulk AS MATERIALIZED (SELECT CASE WHEN count(*) > 10 "
-         "THEN"
-         " count(*) * 5 > (SELECT count(*) FROM stripe_sync.promo_state a"
-         "   WHERE a.promo_table = $1::oid AND NOT a.deleted) ELSE false END AS held FROM gone)"
-         " UPDATE stripe_sync.promo_state s SET deleted = NOT bulk.held, off = true,"
+  return "WITH gone AS MATERIALIZED (SELECT " + key_expression("o", arguments.keys) + " AS key, " +
+         status_of("o", arguments) +
+         " = 'manual' AS manual FROM stripe_sync_old o), bulk AS MATERIALIZED"
+         " (SELECT CASE WHEN count(*) > 10 THEN count(*) * 5 > (SELECT count(*)"
+         "   FROM stripe_sync.promo_state a WHERE a.promo_table = $1::oid AND NOT a.deleted)"
+         "   ELSE false END AS held FROM gone), fate AS MATERIALIZED"
+         " (SELECT gone.key, CASE WHEN gone.manual THEN 'excluded' WHEN bulk.held THEN 'missing'"
+         "   ELSE 'pending' END AS state FROM gone, bulk)"
+         " UPDATE stripe_sync.promo_state s SET deleted = f.state <> 'missing', off = true,"
          " attempts = 0, changed_at = clock_timestamp(), changed_by = pg_current_xact_id(),"
-         " generation = s.generation + 1,"
-         " state = CASE WHEN s.state = 'excluded' THEN s.state WHEN bulk.held THEN 'missing'"
-         "   ELSE 'pending' END,"
-         " next_attempt = CASE WHEN s.state <> 'excluded' AND NOT bulk.held THEN clock_timestamp() "
-         "END,"
-         " reason = CASE WHEN bulk.held THEN 'deleted together with a large part of its table' END"
-         " FROM gone, bulk WHERE s.promo_table = $1::oid AND s.key = gone.key"
-         " AND gone.key IS DISTINCT FROM $2";
+         " generation = s.generation + 1, state = f.state,"
+         " next_attempt = CASE WHEN f.state = 'pending' THEN clock_timestamp() END,"
+         " warnings = CASE WHEN f.state = 'excluded' AND s.observed #>> '{promotion_code,active}' "
+         "= 'true'"
+         "   THEN ARRAY['the row is deleted, its promotion code ' || s.promotion_code_id ||"
+         "     ' is still active in Stripe: sync_status was manual'] END," +
+         held +
+         "CASE WHEN f.state = 'missing' THEN 'deleted together with a large part of its table' END"
+         " FROM fate f WHERE s.promo_table = $1::oid AND s.key = f.key"
+         " AND f.key IS DISTINCT FROM $2";
 }
 
 std::string truncate_sql() {
   return "UPDATE stripe_sync.promo_state s SET state = 'missing', next_attempt = NULL,"
          " changed_at = clock_timestamp(), changed_by = pg_current_xact_id(),"
-         " generation = s.generation + 1, reason = 'the table was truncated'"
-         " WHERE s.promo_table = $1::oid AND NOT s.deleted AND s.state <> 'excluded'"
-         " AND $2::text IS NULL";
+         " generation = s.generation + 1," +
+         std::string(held) +
+         "'the table was truncated' WHERE s.promo_table = $1::oid AND NOT s.deleted"
+         " AND s.state <> 'excluded' AND $2::text IS NULL";
 }
 
 /// Plans by trigger oid: attaching again makes new triggers, so a plan never outlives its columns.
@@ -146,7 +187,7 @@ std::uint64_t take_changes(const TriggerData* trigger) {
   KeptPlans* plans = plans_of(trigger->tg_trigger->tgoid);
   const bool update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
   const bool may_move = update || TRIGGER_FIRED_BY_INSERT(trigger->tg_event);
-  if (!may_move || !std::exchange(rows_moved, false)) {
+  if (!may_move || !rows_may_have_moved()) {
     return run_kept(plans->usual, trigger,
                     [&](const Arguments& a) { return usual_sql(trigger, a); });
   }
@@ -166,6 +207,14 @@ void after_statement(TriggerData* trigger) {
 }
 
 }  // namespace
+
+void stripe_sync::sql::note_moved_row() {
+  moved_in = local_transaction();
+}
+
+bool stripe_sync::sql::rows_may_have_moved() {
+  return moved_in == local_transaction();
+}
 
 STRIPE_SYNC_FUNCTION(stripe_sync_promo_after_statement) {
   TriggerData* trigger = trigger_data(fcinfo);

@@ -17,8 +17,6 @@ using namespace stripe_sync;
 using namespace stripe_sync::pg;
 using namespace stripe_sync::sql;
 
-bool stripe_sync::sql::rows_moved = false;
-
 namespace {
 
 int attribute(TupleDesc tuple, const std::string& column) {
@@ -204,16 +202,17 @@ HeapTuple before_row(FunctionCallInfo fcinfo, const TriggerData* trigger) {
   const TupleDesc tuple = trigger->tg_relation->rd_att;
   const bool update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
   const HeapTuple row = update ? trigger->tg_newtuple : trigger->tg_trigtuple;
-  if (update ? key_changed(trigger, columns)
-             : !text_of(row, tuple, columns.sync[SyncColumns::promotion_code_id]).empty()) {
-    rows_moved = true;
-  }
+  const bool moved =
+      update ? key_changed(trigger, columns)
+             : !text_of(row, tuple, columns.sync[SyncColumns::promotion_code_id]).empty();
+  if (moved) note_moved_row();
   if (update && is_own_row(row, tuple, columns)) return impose_own(trigger, columns);
 
   const int status = columns.sync[SyncColumns::status];
   const std::string shown = text_of(row, tuple, status);
   const bool left_alone = shown == "manual";
-  if (left_alone || (update && !watched_changed(trigger, columns))) return row;
+  const bool changed = !update || moved || watched_changed(trigger, columns);
+  if (left_alone || !changed) return row;
   Replacement replacement(tuple);
   const int error = columns.sync[SyncColumns::error];
   if (shown != "pending") replacement.set_text(status, "pending");
