@@ -64,7 +64,7 @@ BEGIN
   END IF;
   SELECT array_agg(a.attname::text ORDER BY k.n) INTO keys
   FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k(attnum, n), pg_attribute a
-  WHERE i.indrelid = promo_table AND i.indisprimary
+  WHERE i.indrelid = promo_table AND i.indisprimary AND k.n <= i.indnkeyatts
     AND a.attrelid = promo_table AND a.attnum = k.attnum;
   IF keys IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004',
@@ -309,6 +309,18 @@ RETURNS TABLE (item text, status text, source text, note text)
 LANGUAGE c AS 'MODULE_PATHNAME', 'stripe_sync_attach';
 COMMENT ON FUNCTION @extschema@.stripe_sync_attach(regclass, text, text, integer, text, text, text[], jsonb, boolean, boolean) IS 'Takes a promo table: its codes are pushed to Stripe from now on. Returns what each item is taken from. Again: new settings. Only for the table''s owner';
 
+CREATE FUNCTION stripe_sync.attach_command(a stripe_sync.attachment) RETURNS text
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT 'SELECT * FROM stripe_sync_attach(' || concat_ws(', ', quote_literal(a.promo_table),
+    'currency => ' || quote_literal(a.currency), 'duration => ' || quote_literal(a.duration),
+    'duration_in_months => ' || a.duration_in_months, 'monthly_price => ' || quote_literal(a.monthly_price),
+    'yearly_price => ' || quote_literal(a.yearly_price), 'products => ' || quote_literal(a.products),
+    'map => ' || quote_literal((SELECT jsonb_object_agg(m.key, m.value) FROM jsonb_each_text(a.columns) m WHERE m.key <> m.value)))
+    || ');';
+END;
+COMMENT ON FUNCTION stripe_sync.attach_command(stripe_sync.attachment) IS 'The command that attaches a table again as it is attached';
+
 CREATE FUNCTION stripe_sync.detach_table(promo_table regclass) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -332,6 +344,9 @@ COMMENT ON FUNCTION @extschema@.stripe_sync_detach(regclass) IS 'Lets a promo ta
 CREATE FUNCTION @extschema@.stripe_sync_create_promo_tables(in_schema name DEFAULT 'public') RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  tables text[] := ARRAY[format('%I.promo_codes', in_schema), format('%I.promo_code_usage', in_schema)];
+  granted record;
 BEGIN
   EXECUTE format($sql$
     CREATE TABLE %1$I.promo_codes (
@@ -381,9 +396,17 @@ BEGIN
       metadata jsonb
     );
     CREATE INDEX promo_code_usage_code ON %1$I.promo_code_usage (promo_code_id);
-    REVOKE ALL ON %1$I.promo_codes, %1$I.promo_code_usage FROM PUBLIC;
   $sql$, in_schema);
-  PERFORM @extschema@.stripe_sync_attach(format('%I.promo_codes', in_schema)::regclass);
+  -- what default privileges gave away
+  FOR granted IN
+    SELECT DISTINCT c.oid::regclass AS name,
+      CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END AS role
+    FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) x
+    WHERE c.oid = ANY (tables::regclass[]::oid[]) AND x.grantee <> c.relowner
+  LOOP
+    EXECUTE format('REVOKE ALL ON %s FROM %s', granted.name, granted.role);
+  END LOOP;
+  PERFORM @extschema@.stripe_sync_attach(tables[1]::regclass);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.stripe_sync_create_promo_tables(name) IS 'Creates promo_codes and promo_code_usage, owned by the caller, for an application that has none, and attaches promo_codes';

@@ -11,14 +11,14 @@ BEGIN ATOMIC
   SELECT 'table ' || a.promo_table,
     CASE WHEN t.enabled = 5 THEN 'ok' ELSE 'fail' END,
     CASE WHEN t.enabled = 5 THEN 'attached; owner ' || c.relowner::regrole ELSE 'triggers are missing or disabled: changes are found late' END,
-    CASE WHEN t.enabled <> 5 THEN format('ALTER TABLE %s ENABLE TRIGGER ALL; or SELECT * FROM stripe_sync_attach(%L);', a.promo_table, a.promo_table) END
+    CASE WHEN t.enabled <> 5 THEN stripe_sync.attach_command(a) END
   FROM stripe_sync.attachment a JOIN pg_class c ON c.oid = a.promo_table
   CROSS JOIN LATERAL (
     SELECT count(*) AS enabled FROM pg_trigger g
     WHERE g.tgrelid = a.promo_table AND g.tgname LIKE 'zzzz\_stripe\_sync%' AND g.tgenabled IN ('O', 'A')) t
   UNION ALL
   SELECT 'table ' || a.promo_table, 'fail', 'column ' || (m.value) || ' no longer exists',
-    format('SELECT * FROM stripe_sync_attach(%L, ...);', a.promo_table)
+    'correct map, then: ' || stripe_sync.attach_command(a)
   FROM stripe_sync.attachment a JOIN pg_class c ON c.oid = a.promo_table, jsonb_each_text(a.columns) m
   WHERE NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = a.promo_table AND t.attname = m.value AND NOT t.attisdropped)
   UNION ALL

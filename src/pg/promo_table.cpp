@@ -94,7 +94,7 @@ void PromoTable::load_types(const json::Value& columns) {
       throw Error(errcode::usage,
                   label_ + " no longer has the column \"" + column + "\" for " + item,
                   "It was dropped or renamed after the table was attached.",
-                  "SELECT * FROM stripe_sync_attach(" + quote_literal(name_) + ", ...);");
+                  "SELECT * FROM stripe_sync_check();");
     }
     columns_[item] = found->second;
     if (item != "synced_at" && item != "sync_error") items_.push_back(item);
@@ -103,7 +103,7 @@ void PromoTable::load_types(const json::Value& columns) {
     const auto found = by_name.find(key);
     if (found == by_name.end()) {
       throw Error(errcode::usage, label_ + " no longer has its key column \"" + key + "\"", "",
-                  "SELECT * FROM stripe_sync_attach(" + quote_literal(name_) + ", ...);");
+                  "SELECT * FROM stripe_sync_check();");
     }
     key_types_.push_back(found->second.type);
   }

@@ -20,8 +20,10 @@ using namespace stripe_sync::pg;
 namespace {
 
 // Attaching makes the worker read and write the table for good: its owner's decision alone.
+// A dropped table's is the extension's.
 void require_owner(Oid table) {
-  const Oid owner_role = table_owner(table);
+  const bool exists = pg_call([=] { return get_rel_relkind(table) != '\0'; });
+  const Oid owner_role = exists ? table_owner(table) : extension_owner();
   const bool owner = pg_call([=] { return has_privs_of_role(GetUserId(), owner_role); });
   if (owner) return;
   throw Error(sqlstate("42501"), "must be owner of the promo table",

@@ -179,8 +179,9 @@ std::string usual_sql(const TriggerData* trigger, const Arguments& arguments) {
 template <class Make>
 std::uint64_t run_kept(SPIPlanPtr& plan, const TriggerData* trigger, const Make& make) {
   if (plan == nullptr) plan = keep_plan(make(Arguments(trigger->tg_trigger)), 2);
-  const Text own = own_write == nullptr ? Text() : Text(own_write->key);
-  return run_plan(plan, {std::to_string(RelationGetRelid(trigger->tg_relation)), own}).affected;
+  const Oid table = RelationGetRelid(trigger->tg_relation);
+  const bool ours = own_write != nullptr && own_write->table == table;
+  return run_plan(plan, {std::to_string(table), ours ? Text(own_write->key) : Text()}).affected;
 }
 
 std::uint64_t take_changes(const TriggerData* trigger) {

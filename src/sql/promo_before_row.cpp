@@ -8,6 +8,7 @@
 
 extern "C" {
 #include "access/htup_details.h"
+#include "catalog/partition.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -145,8 +146,15 @@ class Replacement {
   std::vector<char> nulls_;
 };
 
-bool is_own_row(HeapTuple row, TupleDesc tuple, const Columns& columns) {
-  if (own_write == nullptr) return false;
+Oid attached_root(Relation relation) {
+  const Oid oid = RelationGetRelid(relation);
+  if (!relation->rd_rel->relispartition) return oid;
+  return pg_call([=] { return llast_oid(get_partition_ancestors(oid)); });
+}
+
+bool is_own_row(const TriggerData* trigger, HeapTuple row, TupleDesc tuple,
+                const Columns& columns) {
+  if (own_write == nullptr || own_write->table != attached_root(trigger->tg_relation)) return false;
   // Of a composite key every row passes: the application's triggers may change others meanwhile.
   return columns.key_count > 1 || text_of(row, tuple, columns.keys[0]) == own_write->key;
 }
@@ -206,7 +214,7 @@ HeapTuple before_row(FunctionCallInfo fcinfo, const TriggerData* trigger) {
       update ? key_changed(trigger, columns)
              : !text_of(row, tuple, columns.sync[SyncColumns::promotion_code_id]).empty();
   if (moved) note_moved_row();
-  if (update && is_own_row(row, tuple, columns)) return impose_own(trigger, columns);
+  if (update && is_own_row(trigger, row, tuple, columns)) return impose_own(trigger, columns);
 
   const int status = columns.sync[SyncColumns::status];
   const std::string shown = text_of(row, tuple, status);
