@@ -104,6 +104,16 @@ CREATE INDEX promo_state_leased ON stripe_sync.promo_state (code_key) WHERE leas
 CREATE INDEX promo_state_deleted ON stripe_sync.promo_state (promotion_code_id) WHERE deleted;
 CREATE INDEX promo_state_code ON stripe_sync.promo_state (code_key);
 
+CREATE TABLE stripe_sync.promo_inbox (
+  number bigint GENERATED ALWAYS AS IDENTITY,
+  promo_table regclass NOT NULL,
+  key text COLLATE "C" NOT NULL,
+  code text,
+  off boolean NOT NULL,
+  deleted boolean NOT NULL
+);
+COMMENT ON TABLE stripe_sync.promo_inbox IS 'Changes that could not go into promo_state at once (REPEATABLE READ, SERIALIZABLE, lock_timeout): only appended to, emptied by the worker';
+
 CREATE TABLE stripe_sync.error (
   subject text NOT NULL,
   sqlstate text NOT NULL,

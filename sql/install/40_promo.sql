@@ -30,6 +30,9 @@ BEGIN
   IF code IS NOT NULL THEN
     PERFORM stripe_sync.require_code(code);
   END IF;
+  IF EXISTS (SELECT FROM stripe_sync.promo_inbox) THEN
+    PERFORM stripe_sync.ask_worker('stripe_sync.push_request', 'pushes_done');
+  END IF;
   due := ARRAY(
     SELECT s.promo_table::oid || '/' || s.key FROM stripe_sync.promo_state s
     WHERE (code IS NULL OR s.code_key = wanted)
@@ -77,7 +80,8 @@ DECLARE
 BEGIN
   LOOP
     IF NOT EXISTS (SELECT FROM stripe_sync.promo_state s
-                   WHERE s.state IN ('pending', 'sending', 'retrying') AND s.changed_by IS DISTINCT FROM me) THEN
+                   WHERE s.state IN ('pending', 'sending', 'retrying') AND s.changed_by IS DISTINCT FROM me)
+       AND NOT EXISTS (SELECT FROM stripe_sync.promo_inbox) THEN
       RETURN true;
     END IF;
     IF NOT asked THEN

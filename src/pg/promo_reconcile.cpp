@@ -24,7 +24,7 @@ void take_changed(Oid table, const std::vector<Text>& rows) {
       " WHERE p.key IS NULL OR NOT p.deleted AND (p.state = 'missing' OR"
       "   p.row_hash IS DISTINCT FROM r.hash AND p.state NOT IN ('pending', 'sending', 'retrying'))"
       " ON CONFLICT (promo_table, key) DO UPDATE SET code = excluded.code, off = excluded.off,"
-      "   state = 'pending', attempts = 0, next_attempt = clock_timestamp(),"
+      "   state = 'pending', settled = NULL, attempts = 0, next_attempt = clock_timestamp(),"
       "   changed_at = clock_timestamp(), changed_by = excluded.changed_by,"
       "   generation = s.generation + 1"};
   as_extension_owner([&] { insert(std::to_string(table), rows[0], rows[1], rows[2], rows[3]); });
@@ -44,7 +44,8 @@ Rows contradictions(Oid table, const Text& keys) {
 
 void mark_missing(Oid table, const std::string& key) {
   static Statement update{
-      "UPDATE stripe_sync.promo_state SET state = 'missing', next_attempt = NULL, sqlstate = $3,"
+      "UPDATE stripe_sync.promo_state SET state = 'missing', settled = NULL, next_attempt = NULL,"
+      " sqlstate = $3,"
       " reason = $4, detail = $5, hint = $6, generation = generation + 1"
       " WHERE promo_table = $1::oid AND key = $2 AND NOT deleted"};
   as_extension_owner([&] {
@@ -88,6 +89,34 @@ void reconcile_table(PromoTable& table) {
     if (there && deleted) mark_back(table.oid(), key);
     if (!there && !deleted) mark_missing(table.oid(), key);
   }
+}
+
+void SpiPromoStore::take_inbox() {
+  static Statement merge{
+      "WITH taken AS (DELETE FROM stripe_sync.promo_inbox RETURNING *), last AS ("
+      "   SELECT DISTINCT ON (t.promo_table, t.key) t.* FROM taken t"
+      "   ORDER BY t.promo_table, t.key, t.number DESC),"
+      " bulk AS (SELECT l.promo_table, count(*) > 10 AND count(*) * 5 >"
+      "     (SELECT count(*) FROM stripe_sync.promo_state a"
+      "      WHERE a.promo_table = l.promo_table AND NOT a.deleted) AS held"
+      "   FROM last l WHERE l.deleted GROUP BY l.promo_table)"
+      " INSERT INTO stripe_sync.promo_state AS s (promo_table, key, code, off, deleted, state)"
+      " SELECT l.promo_table, l.key, l.code, l.off, l.deleted AND NOT b.held IS TRUE,"
+      "   CASE WHEN l.deleted AND b.held THEN 'missing' ELSE 'pending' END"
+      " FROM last l LEFT JOIN bulk b ON b.promo_table = l.promo_table"
+      " WHERE EXISTS (SELECT FROM stripe_sync.attachment a WHERE a.promo_table = l.promo_table)"
+      "   AND (NOT l.deleted OR EXISTS (SELECT FROM stripe_sync.promo_state p"
+      "     WHERE p.promo_table = l.promo_table AND p.key = l.key))"
+      " ON CONFLICT (promo_table, key) DO UPDATE SET code = coalesce(excluded.code, s.code),"
+      "   off = excluded.off, deleted = excluded.deleted, settled = NULL, attempts = 0,"
+      "   state = CASE WHEN s.state = 'excluded' AND excluded.deleted THEN s.state ELSE "
+      "excluded.state END,"
+      "   next_attempt = CASE WHEN excluded.state = 'pending' AND NOT"
+      "     (s.state = 'excluded' AND excluded.deleted) THEN clock_timestamp() END,"
+      "   changed_at = clock_timestamp(), changed_by = NULL, generation = s.generation + 1"};
+  // A row held by the application keeps the inbox waiting, not the worker: lock_timeout.
+  const auto failed = in_extension_transaction([&] { as_extension_owner([&] { merge(); }); });
+  if (failed && !may_pass(*failed)) log_error(LOG, *failed);
 }
 
 void SpiPromoStore::reconcile() {

@@ -46,16 +46,16 @@ Text error_text(const Error& error) {
   return text;
 }
 
-bool may_pass(const Error& error) {
-  return error.sqlstate == sqlstate("55P03") || error.sqlstate == sqlstate("40P01") ||
-         error.sqlstate == sqlstate("40001");
-}
-
 void run_as_owner(const char* sql) {
   as_extension_owner([&] { run_once(sql); });
 }
 
 }  // namespace
+
+bool may_pass(const Error& error) {
+  return error.sqlstate == sqlstate("55P03") || error.sqlstate == sqlstate("40P01") ||
+         error.sqlstate == sqlstate("40001");
+}
 
 void SpiPromoStore::set_identity(std::string installation, std::string account, std::string mode) {
   installation_ = std::move(installation);
@@ -253,8 +253,9 @@ void SpiPromoStore::project(PromoJob& job, const PromoTable::Projection& project
   const auto failed = in_subtransaction([&] {
     as_role(table_owner(table->oid()), [&] {
       const auto found = table->lock(job.key);
-      locked = !found && table->read(job.key);
-      if (found) table->project(job.key, *found, projection);
+      // Somebody holds it, or it is not the row that was pushed: nothing is said about it yet.
+      locked = found ? found->hash != job.row_hash : table->read(job.key).has_value();
+      if (found && !locked) table->project(job.key, *found, projection);
     });
   });
   if (locked || (failed && may_pass(*failed))) {

@@ -44,6 +44,9 @@ class SpiPromoStore final : public PromoStore {
   /// Leases of a worker that is gone: their rows are due again. At the start of a worker.
   void clear_leases();
 
+  /// Takes over what triggers could only append.
+  void take_inbox();
+
   /// Compares every attached table with what was taken from it: rows that changed, appeared or
   /// vanished without our triggers. Returns what is wrong with a table, if anything.
   void reconcile();
@@ -62,6 +65,9 @@ class SpiPromoStore final : public PromoStore {
   std::string account_;
   std::string mode_;
 };
+
+/// Whether the same will succeed later: somebody's lock, a deadlock, a serialization failure.
+bool may_pass(const Error& error);
 
 /// Compares one table, in the surrounding transaction: after attaching, and by reconcile().
 void reconcile_table(PromoTable& table);

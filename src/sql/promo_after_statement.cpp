@@ -40,7 +40,9 @@ std::string status_of(const char* alias, const Arguments& arguments) {
          quote_name(arguments.sync[SyncColumns::status]) + ")";
 }
 
-std::string mark_sql(const Arguments& arguments, bool moved) {
+// What a statement did to rows: those to look at, and keys that are gone. Rows left to the user are
+// not gone.
+std::string changes_sql(const Arguments& arguments, bool moved) {
   const std::string key = key_expression("n", arguments.keys);
   const std::string active =
       arguments.active.empty() ? "'t'" : "format('%s', n." + quote_name(arguments.active) + ")";
@@ -52,17 +54,37 @@ std::string mark_sql(const Arguments& arguments, bool moved) {
     rows += " UNION ALL SELECT gone.key, NULL, true, true FROM (SELECT " +
             key_expression("o", arguments.keys) + " FROM stripe_sync_old o WHERE " +
             status_of("o", arguments) + " <> 'manual' EXCEPT SELECT " + key +
-            " FROM stripe_sync_new n) gone(key) JOIN stripe_sync.promo_state p"
-            " ON p.promo_table = $1::oid AND p.key = gone.key";
+            " FROM stripe_sync_new n) gone(key)";
   }
+  return rows;
+}
+
+std::string mark_sql(const Arguments& arguments, bool moved) {
   return "INSERT INTO stripe_sync.promo_state AS s (promo_table, key, code, off, deleted, "
          "changed_by)"
          " SELECT $1::oid, r.key, r.code, r.off, r.deleted, pg_current_xact_id() FROM (" +
-         rows +
-         ") r WHERE r.key IS DISTINCT FROM $2 ON CONFLICT (promo_table, key) DO UPDATE SET"
+         changes_sql(arguments, moved) +
+         ") r LEFT JOIN stripe_sync.promo_state p ON r.deleted AND p.promo_table = $1::oid"
+         " AND p.key = r.key WHERE r.key IS DISTINCT FROM $2 AND (NOT r.deleted OR p.key IS NOT "
+         "NULL)"
+         " ON CONFLICT (promo_table, key) DO UPDATE SET"
          " code = coalesce(excluded.code, s.code), off = excluded.off,"
          " deleted = excluded.deleted, " +
          changed_state;
+}
+
+// Appends only: never waits and never conflicts, whatever the application's isolation level and
+// timeouts. The worker takes it into promo_state.
+std::string inbox_sql(const Arguments& arguments, bool deletes, bool moved) {
+  const std::string rows =
+      deletes ? "SELECT " + key_expression("o", arguments.keys) +
+                    " AS key, NULL AS code, true AS off, true AS deleted FROM stripe_sync_old o"
+                    " WHERE " +
+                    status_of("o", arguments) + " <> 'manual'"
+              : changes_sql(arguments, moved);
+  return "INSERT INTO stripe_sync.promo_inbox (promo_table, key, code, off, deleted)"
+         " SELECT $1::oid, r.key, r.code, r.off, r.deleted FROM (" +
+         rows + ") r WHERE r.key IS DISTINCT FROM $2";
 }
 
 // Old and new keys of rows that go on under another key: changed in place, or deleted and inserted
@@ -106,7 +128,7 @@ std::string move_sql(const Arguments& arguments, bool update) {
 }
 
 constexpr const char* held =
-    " sqlstate = 'SY004', detail = 'Its code in Stripe is left as it is.',"
+    " settled = NULL, sqlstate = 'SY004', detail = 'Its code in Stripe is left as it is.',"
     " hint = 'SELECT * FROM stripe_sync_check();', reason = ";
 
 // Rows left to the user stay so. More than ten rows and a fifth of the table at once may be a
@@ -149,6 +171,7 @@ struct KeptPlans {
   SPIPlanPtr usual;
   SPIPlanPtr move;        ///< of rows that go on under another key
   SPIPlanPtr mark_moved;  ///< what is then left of the keys before
+  SPIPlanPtr inbox;       ///< what can't go into promo_state now
 };
 
 HTAB* kept_plans = nullptr;
@@ -164,7 +187,7 @@ KeptPlans* plans_of(Oid trigger) {
     bool found;
     KeptPlans* entry =
         static_cast<KeptPlans*>(hash_search(kept_plans, &trigger, HASH_ENTER, &found));
-    if (!found) entry->usual = entry->move = entry->mark_moved = nullptr;
+    if (!found) entry->usual = entry->move = entry->mark_moved = entry->inbox = nullptr;
     return entry;
   });
 }
@@ -198,11 +221,19 @@ std::uint64_t take_changes(const TriggerData* trigger) {
                           [&](const Arguments& a) { return mark_sql(a, update); });
 }
 
-void after_statement(TriggerData* trigger) {
+std::uint64_t append_changes(const TriggerData* trigger) {
+  KeptPlans* plans = plans_of(trigger->tg_trigger->tgoid);
+  const bool deletes = TRIGGER_FIRED_BY_DELETE(trigger->tg_event);
+  const bool update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+  return run_kept(plans->inbox, trigger,
+                  [&](const Arguments& a) { return inbox_sql(a, deletes, update); });
+}
+
+void after_statement(TriggerData* trigger, std::uint64_t (*take)(const TriggerData*)) {
   with_spi([&] {
     pg_call([=] { SPI_register_trigger_data(trigger); });
     std::uint64_t marked = 0;
-    as_extension_owner([&] { marked = take_changes(trigger); });
+    as_extension_owner([&] { marked = take(trigger); });
     if (marked > 0) wake_worker_at_commit();
   });
 }
@@ -219,7 +250,16 @@ bool stripe_sync::sql::rows_may_have_moved() {
 
 STRIPE_SYNC_FUNCTION(stripe_sync_promo_after_statement) {
   TriggerData* trigger = trigger_data(fcinfo);
-  if (const auto failed = in_subtransaction([&] { after_statement(trigger); })) {
+  const bool truncate = TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event);
+  // Under one snapshot for the whole transaction an update of what the worker has touched since
+  // would fail, at the commit even: the application's write must not.
+  std::optional<Error> failed;
+  const bool append = IsolationUsesXactSnapshot() && !truncate;
+  if (!append) failed = in_subtransaction([&] { after_statement(trigger, take_changes); });
+  if (append || (failed && !truncate)) {
+    failed = in_subtransaction([&] { after_statement(trigger, append_changes); });
+  }
+  if (failed) {
     log_error(WARNING, Error(failed->sqlstate, "a change of promo codes was not taken over yet",
                              failed->message, "It is found by the worker's next comparison."));
   }

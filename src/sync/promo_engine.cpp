@@ -217,6 +217,11 @@ bool PromoEngine::may_resume() const {
   return !prices_.busy() && slots() > 0 && !waiting().empty();
 }
 
+// Its request could not be sent soon, and the row may change until then.
+bool PromoEngine::lacks_slot(const Unsaved& unsaved) const {
+  return unsaved.decision.send && slots() <= 0;
+}
+
 PromoEngine::Active PromoEngine::take_out(JobId id) {
   Active active = std::move(jobs_.at(id));
   jobs_.erase(id);
@@ -240,7 +245,9 @@ std::optional<Millis> PromoEngine::wait() const {
     in = std::max(in, Millis(0));
     if (!soonest || in < *soonest) soonest = in;
   };
-  for (const Unsaved& unsaved : unsaved_) consider(unsaved.at - now);
+  for (const Unsaved& unsaved : unsaved_) {
+    if (!lacks_slot(unsaved)) consider(unsaved.at - now);
+  }
   if (const auto patience = prices_.patience()) consider(*patience);
   if (blocked_) return soonest;
 
@@ -261,7 +268,8 @@ void PromoEngine::claim() {
   // What is claimed is sent soon: until then a row may change, and one to be switched off come.
   if (bucket_.wait(now) > Millis(0)) return;
   if (waiting().empty()) prices_.forget_old();
-  auto claims = store_.claim(room(), [this](PromoJob& job) { return decide(job); });
+  const int soon = std::max(1, static_cast<int>(bucket_.rate()));
+  auto claims = store_.claim(std::min(room(), soon), [this](PromoJob& job) { return decide(job); });
   for (auto& [job, decision] : claims.jobs) {
     jobs_[next_job_++] = Active{std::move(job), decision.send, false};
   }
@@ -327,7 +335,7 @@ void PromoEngine::put_back(PromoJob job, const Pause& pause) {
 void PromoEngine::save_unsaved() {
   const Millis now = clock_.steady();
   for (Unsaved& unsaved : std::exchange(unsaved_, {})) {
-    if (now < unsaved.at) {
+    if (now < unsaved.at || lacks_slot(unsaved)) {
       unsaved_.push_back(std::move(unsaved));
     } else {
       carry_on(std::move(unsaved.job), unsaved.decision, unsaved.wait);

@@ -142,6 +142,7 @@ class PromoEngine {
   int room() const;                    ///< for rows to be claimed
   int in_flight() const;
   bool may_resume() const;
+  bool lacks_slot(const Unsaved& unsaved) const;
 
   void claim();
   void send_decided();

@@ -1,5 +1,7 @@
 // One database's worker: see README.md here for its states.
 
+#include <unistd.h>
+
 #include <cstring>
 #include <memory>
 #include <random>
@@ -53,6 +55,7 @@ class Worker {
   std::optional<Error> misplaced() const;
   void serve_push(std::int64_t number);
   void serve_check(std::int64_t number);
+  Millis reconcile_every() const;
   void reconcile_if_due();
   void block(const Error& reason);
   void unblock();
@@ -241,10 +244,14 @@ void Worker::serve_check(std::int64_t number) {
   permissions_.begin(number, std::move(found));
 }
 
+// A large table is compared less often: at most a hundredth of the time goes into it.
+Millis Worker::reconcile_every() const {
+  return std::max(Millis(1000LL * guc::reconcile_interval), 100 * reconcile_took_);
+}
+
 void Worker::reconcile_if_due() {
   const Millis now = clock_.steady();
-  const Millis every = std::max(Millis(1000LL * guc::reconcile_interval), 100 * reconcile_took_);
-  if (reconciled_at_ && now - *reconciled_at_ < every) return;
+  if (reconciled_at_ && now - *reconciled_at_ < reconcile_every()) return;
   store_.reconcile();
   reconciled_at_ = now;
   reconcile_took_ = clock_.steady() - now;
@@ -276,6 +283,7 @@ bool Worker::round() {
     store_.clear_leases();
     leases_cleared_ = true;
   }
+  store_.take_inbox();
   reload();
   check_key();
   if (orders_.check_request > orders_.checks_done && !permissions_.under_way()) {
@@ -320,6 +328,9 @@ Millis Worker::wait_time() {
   if (const auto engine = engine_.wait(); engine && account_.verified() && !blocked_) {
     wait = std::min(wait, *engine);
   }
+  if (orders_.active && reconciled_at_) {
+    wait = std::min(wait, *reconciled_at_ + reconcile_every() - clock_.steady());
+  }
   if (blocked_) {
     wait = std::min(wait, std::max(Millis(0), retry_blocked_at_ - clock_.steady()));
   }
@@ -340,6 +351,14 @@ void Worker::run() {
   }
 }
 
+bool connected = false;
+
+// Plain C. A worker whose database is gone must not be started again and again: only exit code 0
+// says so to the postmaster.
+extern "C" void give_up_without_database(int, Datum) {
+  if (!connected && geterrcode() == ERRCODE_UNDEFINED_DATABASE) _exit(0);
+}
+
 void serve(Datum) {
   WorkerStart start;
   memcpy(&start, MyBgworkerEntry->bgw_extra, sizeof start);
@@ -347,12 +366,14 @@ void serve(Datum) {
   pg_call([s] {
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
     pqsignal(SIGTERM, die);
+    on_proc_exit(give_up_without_database, 0);
     BackgroundWorkerUnblockSignals();
     if (OidIsValid(s->database)) {
       BackgroundWorkerInitializeConnectionByOid(s->database, InvalidOid, 0);
     } else {
       BackgroundWorkerInitializeConnection(s->name, nullptr, 0);
     }
+    connected = true;
     ProcessConfigFile(PGC_SIGHUP);
     pgstat_report_appname("stripe_sync worker");
     // Give up before the application's deadlock detector would choose a victim.
