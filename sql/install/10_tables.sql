@@ -15,8 +15,10 @@ CREATE TABLE stripe_sync.installation (
   account text,
   mode text CHECK (mode IN ('test', 'live')),
   key_fingerprint text,
+  changed_by xid8,
   created_at timestamptz NOT NULL DEFAULT now()
 );
+COMMENT ON COLUMN stripe_sync.installation.key_fingerprint IS 'Empty = whichever account the key opens is accepted';
 COMMENT ON TABLE stripe_sync.installation IS 'Who we are to Stripe; no row = dormant: nothing is written until the first attach or start';
 
 CREATE TABLE stripe_sync.worker (

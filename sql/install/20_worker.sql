@@ -17,8 +17,8 @@ COMMENT ON FUNCTION stripe_sync.library_version() IS 'Version of the loaded libr
 CREATE FUNCTION stripe_sync.activate() RETURNS void
   LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-  INSERT INTO stripe_sync.installation (id, system_identifier, database)
-  SELECT gen_random_uuid()::text, s.system_identifier::text, d.oid
+  INSERT INTO stripe_sync.installation (id, system_identifier, database, changed_by)
+  SELECT gen_random_uuid()::text, s.system_identifier::text, d.oid, pg_current_xact_id()
   FROM pg_control_system() s, pg_database d
   WHERE d.datname = current_database()
   ON CONFLICT DO NOTHING;
@@ -79,6 +79,10 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = 'stripe_sync is dormant: nothing is attached yet',
       HINT = 'SELECT * FROM stripe_sync_attach(''promo_codes'', currency => ''usd'', duration => ''once'');';
   END IF;
+  IF EXISTS (SELECT FROM stripe_sync.installation i WHERE i.changed_by = pg_current_xact_id_if_assigned()) THEN
+    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = 'can''t wait for the worker before this transaction has ended',
+      DETAIL = 'The worker does not see yet what was attached, started or rebound in it.', HINT = 'COMMIT; first.';
+  END IF;
   PERFORM stripe_sync.require_worker();
   LOOP
     EXECUTE format('SELECT %I FROM stripe_sync.worker', served) INTO seen;
@@ -100,6 +104,18 @@ END
 $$;
 COMMENT ON FUNCTION stripe_sync.ask_worker(regclass, text) IS 'Asks the worker by a request sequence and waits until the column named in served has reached it';
 
+CREATE FUNCTION stripe_sync.forget_stripe() RETURNS void
+  LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  DELETE FROM stripe_sync.promo_state WHERE deleted;
+  UPDATE stripe_sync.promo_state SET observed = NULL, coupon_id = NULL, promotion_code_id = NULL,
+    in_flight = NULL, row_hash = NULL, settled = NULL, used_before = NULL, lease = NULL, attempts = 0,
+    state = 'pending', next_attempt = clock_timestamp(), changed_at = clock_timestamp(),
+    generation = generation + 1
+  WHERE state NOT IN ('excluded', 'missing');
+END;
+COMMENT ON FUNCTION stripe_sync.forget_stripe() IS 'Forgets what was seen in Stripe: every row is looked up or made anew';
+
 CREATE FUNCTION @extschema@.stripe_sync_rebind(installation text DEFAULT 'keep') RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -113,7 +129,12 @@ BEGIN
     id = CASE installation WHEN 'new' THEN gen_random_uuid()::text ELSE i.id END,
     system_identifier = (SELECT s.system_identifier::text FROM pg_control_system() s),
     database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()),
-    account = NULL, mode = NULL, key_fingerprint = NULL;
+    key_fingerprint = NULL, changed_by = pg_current_xact_id();
+  -- a copy may hold an older number than was used
+  PERFORM setval('stripe_sync.operation_number', nextval('stripe_sync.operation_number') + 1000000);
+  IF installation = 'new' THEN
+    PERFORM stripe_sync.forget_stripe();
+  END IF;
   PERFORM stripe_sync.ensure_worker(after_commit => true);
   PERFORM stripe_sync.wake_worker(at_commit => true);
 END

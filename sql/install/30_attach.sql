@@ -46,6 +46,9 @@ DECLARE
   keys text[];
   unstable record;
 BEGIN
+  IF class.oid IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '42P01', MESSAGE = 'the promo table does not exist';
+  END IF;
   IF class.relkind NOT IN ('r', 'p') OR class.relpersistence = 't' THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004',
       MESSAGE = format('%s can''t be attached: it is not a permanent table', promo_table),

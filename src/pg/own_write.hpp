@@ -8,7 +8,8 @@ namespace stripe_sync::pg {
 
 struct OwnWrite {
   Oid table;
-  const char* key;
+  const char* key;                       ///< as in stripe_sync.promo_state
+  const std::vector<std::string>* keys;  ///< texts of its columns
   struct Value {
     bool set;          ///< else the column keeps its old value
     const char* text;  ///< nullptr = NULL

@@ -33,10 +33,11 @@ void take_changed(Oid table, const std::vector<Text>& rows) {
 // State rows that contradict the rows read: gone from the table, or back in it.
 Rows contradictions(Oid table, const Text& keys) {
   static Statement select{
-      "SELECT s.key, s.deleted FROM stripe_sync.promo_state s WHERE s.promo_table = $1::oid AND"
-      " CASE WHEN s.deleted THEN s.key = ANY (coalesce($2::text[], '{}'))"
-      " ELSE s.state NOT IN ('missing', 'excluded')"
-      "   AND NOT s.key = ANY (coalesce($2::text[], '{}')) END"};
+      "SELECT s.key, s.deleted FROM stripe_sync.promo_state s"
+      " LEFT JOIN (SELECT DISTINCT u.key COLLATE \"C\" FROM unnest($2::text[]) u(key)) k(key)"
+      "   ON k.key = s.key WHERE s.promo_table = $1::oid AND"
+      " CASE WHEN s.deleted THEN k.key IS NOT NULL"
+      " ELSE s.state NOT IN ('missing', 'excluded') AND k.key IS NULL END"};
   Rows rows;
   as_extension_owner([&] { rows = select(std::to_string(table), keys); });
   return rows;

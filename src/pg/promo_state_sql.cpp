@@ -141,7 +141,8 @@ void write(const PromoJob& job, const Step& step) {
 void note_error(const std::string& subject, const Error& error) {
   static Statement insert{
       "INSERT INTO stripe_sync.error AS e (subject, sqlstate, message, detail, hint)"
-      " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (subject, sqlstate, message) DO UPDATE"
+      " VALUES (left($1, 200), $2, left($3, 400), $4, $5) ON CONFLICT (subject, sqlstate, message) "
+      "DO UPDATE"
       " SET times = e.times + 1, last_at = now(), detail = excluded.detail, hint = excluded.hint"};
   as_extension_owner([&] {
     insert(subject, sqlstate_text(error.sqlstate), error.message, text_or_null(error.detail),

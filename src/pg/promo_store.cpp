@@ -149,6 +149,18 @@ std::optional<PromoStore::Claimed> SpiPromoStore::claim_row(const Rows& due, std
   return Claimed{std::move(job), std::move(decision)};
 }
 
+// A row that can't even be claimed must not stop the others for ever.
+void SpiPromoStore::set_aside(const Rows& due, std::size_t i, const Error& why) {
+  static Statement update{
+      "UPDATE stripe_sync.promo_state SET state = 'retrying', attempts = attempts + 1,"
+      " next_attempt = clock_timestamp() + interval '1 minute', attempted_at = clock_timestamp(),"
+      " sqlstate = $3, reason = left($4, 2000), detail = NULL, hint = NULL"
+      " WHERE promo_table = $1::oid AND key = $2"};
+  log_error(LOG, why);
+  as_extension_owner(
+      [&] { update(due.at(i, 0), due.at(i, 1), sqlstate_text(why.sqlstate), why.message); });
+}
+
 PromoStore::Claims SpiPromoStore::claim(int limit, const Decide& decide) {
   Claims claims;
   const auto failed = in_extension_transaction([&] {
@@ -161,7 +173,10 @@ PromoStore::Claims SpiPromoStore::claim(int limit, const Decide& decide) {
       for (std::size_t i = 0; i < due.size(); ++i) {
         if (!codes.insert(due.at(i, 13).value_or("")).second) continue;
         ++claims.rows;
-        if (auto one = claim_row(due, i, decide)) claims.jobs.push_back(std::move(*one));
+        std::optional<Claimed> one;
+        const auto unable = in_subtransaction([&] { one = claim_row(due, i, decide); });
+        if (unable) set_aside(due, i, *unable);
+        if (one) claims.jobs.push_back(std::move(*one));
       }
       if (due.empty()) break;
     }
@@ -357,13 +372,23 @@ void SpiPromoStore::retry_now() {
   if (failed) log_error(LOG, *failed);
 }
 
-void SpiPromoStore::clear_leases() {
+bool SpiPromoStore::clear_leases() {
+  static Statement clear{
+      "UPDATE stripe_sync.promo_state SET lease = NULL, state = 'pending',"
+      " next_attempt = clock_timestamp() WHERE ctid IN (SELECT s.ctid FROM stripe_sync.promo_state "
+      "s"
+      "   WHERE s.lease < $1::bigint FOR UPDATE SKIP LOCKED)"};
+  static Statement left{"SELECT 1 FROM stripe_sync.promo_state WHERE lease < $1::bigint LIMIT 1"};
+  bool cleared = false;
   const auto failed = in_extension_transaction([&] {
-    run_as_owner(
-        "UPDATE stripe_sync.promo_state SET lease = NULL, state = 'pending',"
-        " next_attempt = clock_timestamp() WHERE lease IS NOT NULL");
+    if (first_lease_ == 0) first_lease_ = promo_state::next_lease();
+    as_extension_owner([&] {
+      clear(std::to_string(first_lease_));
+      cleared = left(std::to_string(first_lease_)).empty();
+    });
   });
-  if (failed) throw *failed;
+  if (failed) log_error(LOG, *failed);
+  return cleared && !failed;
 }
 
 }  // namespace stripe_sync::pg

@@ -41,8 +41,9 @@ class SpiPromoStore final : public PromoStore {
   /// Who this installation is to Stripe; part of every idempotency key.
   void set_identity(std::string installation, std::string account, std::string mode);
 
-  /// Leases of a worker that is gone: their rows are due again. At the start of a worker.
-  void clear_leases();
+  /// Makes rows due again that a worker which is gone had claimed. False while the application
+  /// holds some of them: to be called again.
+  bool clear_leases();
 
   /// Takes over what triggers could only append.
   void take_inbox();
@@ -53,6 +54,7 @@ class SpiPromoStore final : public PromoStore {
 
  private:
   std::optional<Claimed> claim_row(const Rows& due, std::size_t i, const Decide& decide);
+  void set_aside(const Rows& due, std::size_t i, const Error& why);
   bool load(const Rows& due, std::size_t i, PromoJob& job, Error& why);
   Saved save_locked(PromoJob& job, const Decision& decision);
   Saved save_settled(PromoJob& job, const Settled& settled);
@@ -61,6 +63,7 @@ class SpiPromoStore final : public PromoStore {
   void number(PromoJob& job, const Operation& operation);
 
   PromoTables tables_;
+  std::int64_t first_lease_ = 0;  ///< older ones are another worker's
   std::string installation_;
   std::string account_;
   std::string mode_;

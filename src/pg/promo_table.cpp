@@ -48,7 +48,8 @@ std::string key_expression(const std::string& alias, const std::vector<std::stri
     if (!list.empty()) list += ", ";
     list += "pg_catalog.format('%s', " + alias + "." + quote_name(column) + ")";
   }
-  return columns.size() == 1 ? list : "(ARRAY[" + list + "])::pg_catalog.text";
+  const std::string text = columns.size() == 1 ? list : "(ARRAY[" + list + "])::pg_catalog.text";
+  return "(" + text + " COLLATE pg_catalog.\"C\")";
 }
 
 std::vector<std::string> text_list(const json::Value& array) {
@@ -75,7 +76,7 @@ PromoTable::~PromoTable() {
 
 void PromoTable::load_types(const json::Value& columns) {
   static Statement types{
-      "SELECT a.attname, pg_catalog.format_type(a.atttypid, NULL),"
+      "SELECT a.attname, pg_catalog.format_type(a.atttypid, -1),"
       " CASE WHEN a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype)"
       "   AND a.atttypmod > 4 THEN a.atttypmod - 4 ELSE 0 END"
       " FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::oid AND a.attnum > 0"
@@ -150,6 +151,9 @@ std::string PromoTable::select_list() const {
   std::string list = "(" + hash_expression() + ")::pg_catalog.text, pg_catalog.format('%s', t." +
                      columns_.at("sync_error").name + ")";
   for (const std::string& item : items_) list += ", " + item_expression(item);
+  for (const std::string& key : keys_) {
+    list += ", pg_catalog.format('%s', t." + quote_name(key) + ")";
+  }
   return list;
 }
 
@@ -166,6 +170,9 @@ std::optional<PromoTable::Found> PromoTable::fetch(SPIPlanPtr& plan, const char*
   found.sync_error = rows.at(0, 1).value_or("");
   for (std::size_t i = 0; i < items_.size(); ++i) {
     if (const Text& value = rows.at(0, i + 2)) found.row.values[items_[i]] = *value;
+  }
+  for (std::size_t i = 0; i < keys_.size(); ++i) {
+    found.keys.push_back(rows.at(0, 2 + items_.size() + i).value_or(""));
   }
   return found;
 }
@@ -204,7 +211,7 @@ void PromoTable::project(const std::string& key, const Found& found, const Proje
   const Text values[SyncColumns::count] = {
       projection.coupon_id, projection.promotion_code_id, projection.status,
       projection.synced_now ? Text("now") : Text(), error.empty() ? Text() : Text(error)};
-  OwnWrite write{oid_, key.c_str(), {}};
+  OwnWrite write{oid_, key.c_str(), &found.keys, {}};
   for (int i = 0; i < SyncColumns::count; ++i) {
     write.values[i] = {values[i].has_value() || i == SyncColumns::error,
                        values[i] ? values[i]->c_str() : nullptr};

@@ -45,6 +45,7 @@ class PromoTable {
     PromoRow row;  ///< sync_status and the ids among it
     std::int64_t hash = 0;
     std::string sync_error;
+    std::vector<std::string> keys;  ///< texts of the key's columns
   };
   /// The row as committed now; nothing if there is none.
   std::optional<Found> read(const std::string& key);

@@ -4,6 +4,8 @@
 #include "pg/compat.hpp"
 
 extern "C" {
+#include "catalog/pg_extension.h"
+#include "storage/ipc.h"
 #include "storage/lock.h"
 #include "utils/timestamp.h"
 }
@@ -12,16 +14,18 @@ namespace stripe_sync::pg {
 
 namespace {
 
-// "stry", 1, 3: the view stripe_sync.running_worker looks for the same numbers.
-constexpr uint32 lock_class = 1937011321;
-constexpr uint32 lock_object = 1;
-constexpr uint16 lock_field4 = 3;  // pg_advisory_lock uses 1 and 2
+// A part of an object that does not exist: no command locks it. (An advisory lock could be let go
+// by pg_advisory_unlock_all() in a trigger that our own write fires.) The view
+// stripe_sync.running_worker looks for the same numbers.
+constexpr Oid lock_class = ExtensionRelationId;
+constexpr Oid lock_object = 1;
+constexpr uint16 lock_part = 3;
 
 constexpr int seconds_between_searches = 1;
 
 LOCKTAG lock_tag() {
   LOCKTAG tag;
-  SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, lock_class, lock_object, lock_field4);
+  SET_LOCKTAG_OBJECT(tag, MyDatabaseId, lock_class, lock_object, lock_part);
   return tag;
 }
 
@@ -37,10 +41,10 @@ int find_worker_pid() {
   LockData* locks = GetLockStatusData();
   for (int i = 0; i < locks->nelements; ++i) {
     const LockInstanceData& lock = locks->locks[i];
-    if (lock.locktag.locktag_type == LOCKTAG_ADVISORY &&
+    if (lock.locktag.locktag_type == LOCKTAG_OBJECT &&
         lock.locktag.locktag_field1 == tag.locktag_field1 &&
         lock.locktag.locktag_field2 == lock_class && lock.locktag.locktag_field3 == lock_object &&
-        lock.locktag.locktag_field4 == lock_field4 && lock.holdMask != 0) {
+        lock.locktag.locktag_field4 == lock_part && lock.holdMask != 0) {
       return lock.pid;
     }
   }
@@ -61,6 +65,13 @@ void find_worker() {
   worker_proc = worker_pid != 0 ? BackendPidGetProc(worker_pid) : nullptr;
 }
 
+// Plain C: a session's lock of this kind outlives its process unless it is let go.
+extern "C" void release_worker_lock(int, Datum) {
+  AbortOutOfAnyTransaction();
+  const LOCKTAG tag = lock_tag();
+  LockRelease(&tag, ExclusiveLock, true);
+}
+
 // Plain C: runs at commit, where nothing may fail.
 extern "C" void at_transaction_end(XactEvent event, void*) {
   if (event == XACT_EVENT_COMMIT && wake_pending && known_worker_lives()) {
@@ -76,7 +87,9 @@ extern "C" void at_transaction_end(XactEvent event, void*) {
 bool take_worker_lock() {
   return pg_call([] {
     const LOCKTAG tag = lock_tag();
-    return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+    if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL) return false;
+    before_shmem_exit(release_worker_lock, 0);
+    return true;
   });
 }
 

@@ -1,7 +1,6 @@
 #pragma once
 // One worker per database: it holds a lock for as long as it lives. The same lock tells others
-// which process that is, so that its latch can be set at commit. No SQL function can take it: its
-// tag differs from those of advisory locks in the last field.
+// which process that is, so that its latch can be set at commit. No SQL command takes it.
 
 namespace stripe_sync::pg {
 

@@ -155,8 +155,10 @@ Oid attached_root(Relation relation) {
 bool is_own_row(const TriggerData* trigger, HeapTuple row, TupleDesc tuple,
                 const Columns& columns) {
   if (own_write == nullptr || own_write->table != attached_root(trigger->tg_relation)) return false;
-  // Of a composite key every row passes: the application's triggers may change others meanwhile.
-  return columns.key_count > 1 || text_of(row, tuple, columns.keys[0]) == own_write->key;
+  for (int i = 0; i < columns.key_count; ++i) {
+    if (text_of(row, tuple, columns.keys[i]) != (*own_write->keys)[i]) return false;
+  }
+  return true;
 }
 
 HeapTuple impose_own(const TriggerData* trigger, const Columns& columns) {

@@ -54,6 +54,7 @@ void AccountCheck::reset() {
 }
 
 std::optional<Error> AccountCheck::compare(const Orders& orders) const {
+  if (orders.fingerprint.empty()) return std::nullopt;  // new, or stripe_sync_rebind()
   if (!orders.mode.empty() && orders.mode != mode_) {
     return Error(errcode::usage,
                  "the Stripe key is a " + mode_ + " key, this database is in step with " +

@@ -279,10 +279,7 @@ bool Worker::round() {
     account_.reset();  // stripe_sync_rebind(): whoever the key belongs to is accepted
     retry_blocked_at_ = Millis(0);
   }
-  if (!leases_cleared_) {
-    store_.clear_leases();
-    leases_cleared_ = true;
-  }
+  if (!leases_cleared_) leases_cleared_ = store_.clear_leases();
   store_.take_inbox();
   reload();
   check_key();
@@ -376,8 +373,7 @@ void serve(Datum) {
     connected = true;
     ProcessConfigFile(PGC_SIGHUP);
     pgstat_report_appname("stripe_sync worker");
-    // Give up before the application's deadlock detector would choose a victim.
-    SetConfigOption("lock_timeout", "200ms", PGC_SUSET, PGC_S_OVERRIDE);
+    SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
     SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
     SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
     SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
@@ -387,6 +383,8 @@ void serve(Datum) {
   const auto waited = in_transaction(
       [s] { pg_call([s] { wait_for_virtual_xid(s->creator_backend, s->creator_local_xid); }); });
   if (waited) log_error(LOG, *waited);
+  // From here on: give up before the application's deadlock detector would choose a victim.
+  pg_call([] { SetConfigOption("lock_timeout", "200ms", PGC_SUSET, PGC_S_OVERRIDE); });
   log_line(LOG, std::string("worker of database \"") + start.name + "\" started");
   // On the heap for the life of the process: a FATAL leaves by proc_exit without unwinding.
   const auto worker = std::make_unique<Worker>();

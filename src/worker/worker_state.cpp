@@ -64,10 +64,16 @@ Orders read_orders() {
 
 void store_account(const std::string& account, const std::string& mode,
                    const std::string& fingerprint) {
+  static Statement forget{
+      "SELECT stripe_sync.forget_stripe() FROM stripe_sync.installation i"
+      " WHERE i.mode <> $2 OR i.account <> $1"};
   static Statement update{
       "UPDATE stripe_sync.installation SET account = $1, mode = $2, key_fingerprint = $3"
       " WHERE (account, mode, key_fingerprint) IS DISTINCT FROM ($1, $2, $3)"};
-  in_own_transaction([&] { update(text_or_null(account), mode, fingerprint); });
+  in_own_transaction([&] {
+    forget(text_or_null(account), mode);
+    update(text_or_null(account), mode, fingerprint);
+  });
 }
 
 void store_blocked(const std::optional<Error>& reason, Millis retry_in) {

@@ -28,6 +28,7 @@ struct Orders {
 
 /// One transaction each; none holds it while waiting for anything.
 Orders read_orders();
+/// Of another account or mode than before nothing is known: all rows are looked at anew.
 void store_account(const std::string& account, const std::string& mode,
                    const std::string& fingerprint);
 /// Nothing = not blocked.
