@@ -103,6 +103,7 @@ COMMENT ON COLUMN stripe_sync.promo_state.lease IS 'Fencing token of the push un
 CREATE INDEX promo_state_due ON stripe_sync.promo_state (off DESC, next_attempt)
   WHERE next_attempt IS NOT NULL AND lease IS NULL;
 CREATE INDEX promo_state_leased ON stripe_sync.promo_state (code_key) WHERE lease IS NOT NULL;
+CREATE INDEX promo_state_off ON stripe_sync.promo_state (code_key) WHERE off AND state IN ('pending', 'retrying');
 CREATE INDEX promo_state_deleted ON stripe_sync.promo_state (promotion_code_id) WHERE deleted;
 CREATE INDEX promo_state_code ON stripe_sync.promo_state (code_key);
 

@@ -68,6 +68,7 @@ DECLARE
   number bigint := nextval(request);
   seen bigint;
   absent_since timestamptz;
+  looks integer := 0;
 BEGIN
   IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004',
@@ -87,16 +88,20 @@ BEGIN
   LOOP
     EXECUTE format('SELECT %I FROM stripe_sync.worker', served) INTO seen;
     EXIT WHEN seen >= number;
-    IF stripe_sync.wake_worker(at_commit => false) THEN
-      absent_since := NULL;
-    ELSE
-      absent_since := coalesce(absent_since, clock_timestamp());
-      IF clock_timestamp() > absent_since + interval '10 seconds' THEN
-        RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = 'no worker serves this database',
-          DETAIL = 'One was started, but it ended at once; the server log says why.',
-          HINT = 'SELECT * FROM stripe_sync_health;';
+    -- woken once, and again from time to time: it may have been starting
+    IF looks % 50 = 0 THEN
+      IF stripe_sync.wake_worker(at_commit => false) THEN
+        absent_since := NULL;
+      ELSE
+        absent_since := coalesce(absent_since, clock_timestamp());
+        IF clock_timestamp() > absent_since + interval '10 seconds' THEN
+          RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = 'no worker serves this database',
+            DETAIL = 'One was started, but it ended at once; the server log says why.',
+            HINT = 'SELECT * FROM stripe_sync_health;';
+        END IF;
       END IF;
     END IF;
+    looks := looks + 1;
     PERFORM stripe_sync.pause(20);
   END LOOP;
   RETURN number;

@@ -59,6 +59,11 @@ BEGIN
       MESSAGE = format('%s can''t be attached: it is a partition', promo_table),
       HINT = 'Attach the partitioned table.';
   END IF;
+  IF class.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE promo_table IN (i.inhparent, i.inhrelid)) THEN
+    RAISE EXCEPTION USING ERRCODE = 'SY004',
+      MESSAGE = format('%s can''t be attached: it inherits, or is inherited from', promo_table),
+      HINT = 'Attach a table of its own, or a partitioned table.';
+  END IF;
   IF class.relforcerowsecurity THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004',
       MESSAGE = format('%s can''t be attached: it forces row level security on its owner', promo_table),
@@ -200,7 +205,7 @@ BEGIN
   END LOOP;
   -- DROP EXTENSION then takes the triggers along, and nothing else of the user's
   FOR event IN
-    SELECT t.tgname AS name FROM pg_trigger t WHERE t.tgrelid = promo_table AND t.tgname LIKE 'zzzz\_stripe\_sync%'
+    SELECT t.tgname AS name FROM pg_trigger t WHERE t.tgrelid = promo_table AND starts_with(t.tgname::text, 'zzzz_stripe_sync')
   LOOP
     EXECUTE format('ALTER TRIGGER %I ON %s DEPENDS ON EXTENSION stripe_sync', event.name, promo_table);
   END LOOP;
@@ -298,7 +303,7 @@ BEGIN ATOMIC
     'fires after ours and may change what was taken over: rename it to sort before zzzz_stripe_sync'
   FROM pg_trigger t
   WHERE t.tgrelid = promo_table AND t.tgname COLLATE "C" > 'zzzz_stripe_sync' AND NOT t.tgisinternal
-    AND t.tgtype & 3 = 3 AND t.tgname NOT LIKE 'zzzz\_stripe\_sync%'
+    AND t.tgtype & 3 = 3 AND NOT starts_with(t.tgname::text, 'zzzz_stripe_sync')
   ) r("position", item, status, source, note)
   ORDER BY r."position", r.item;
 END;

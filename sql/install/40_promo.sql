@@ -74,7 +74,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
 DECLARE
-  deadline timestamptz := clock_timestamp() + timeout;
+  deadline timestamptz := clock_timestamp() + coalesce(timeout, '1 minute');
   me xid8 := pg_current_xact_id_if_assigned();
   asked boolean := false;
 BEGIN

@@ -15,7 +15,7 @@ BEGIN ATOMIC
   FROM stripe_sync.attachment a JOIN pg_class c ON c.oid = a.promo_table
   CROSS JOIN LATERAL (
     SELECT count(*) AS enabled FROM pg_trigger g
-    WHERE g.tgrelid = a.promo_table AND g.tgname LIKE 'zzzz\_stripe\_sync%' AND g.tgenabled IN ('O', 'A')) t
+    WHERE g.tgrelid = a.promo_table AND starts_with(g.tgname::text, 'zzzz_stripe_sync') AND g.tgenabled IN ('O', 'A')) t
   UNION ALL
   SELECT 'table ' || a.promo_table, 'fail', 'column ' || (m.value) || ' no longer exists',
     'correct map, then: ' || stripe_sync.attach_command(a)

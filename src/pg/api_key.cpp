@@ -31,6 +31,13 @@ bool is_set(const char* setting) {
   return setting != nullptr && *setting != '\0';
 }
 
+std::string real_path(const std::string& path) {
+  char* real = realpath(path.c_str(), nullptr);
+  const std::string found = real == nullptr ? path : real;
+  std::free(real);
+  return found;
+}
+
 Result<std::string> from_vault() {
   // As the view's owner: in a database without Vault anybody may have made a view of that name.
   Rows rows;
@@ -57,6 +64,13 @@ Result<std::string> from_vault() {
 }
 
 Result<std::string> from_file() {
+  struct stat about;
+  if (stat(guc::api_key_file, &about) == 0 && !S_ISREG(about.st_mode)) {
+    return Error(errcode::authentication,
+                 std::string("the key file \"") + guc::api_key_file + "\" can't be read",
+                 S_ISDIR(about.st_mode) ? "It is a directory." : "It is not a regular file.",
+                 "Correct stripe_sync.api_key_file.");
+  }
   std::ifstream file(guc::api_key_file);
   std::stringstream content;
   if (file) content << file.rdbuf();
@@ -96,6 +110,14 @@ std::string api_key_file_stamp() {
 
 std::vector<Error> api_key_warnings() {
   std::vector<Error> warnings;
+  const bool from_environment = !is_set(guc::vault_api_key) && !is_set(guc::api_key_file);
+  if (from_environment && std::getenv("STRIPE_SECRET_KEY") != nullptr &&
+      log_min_messages <= DEBUG3) {
+    warnings.push_back(Error(errcode::authentication,
+                             "the key comes from the environment, which the server writes into its "
+                             "log when it starts with log_min_messages = debug3 or lower",
+                             "", "Use stripe_sync.api_key_file, or raise log_min_messages."));
+  }
   struct stat file;
   if (!is_set(guc::api_key_file) || stat(guc::api_key_file, &file) != 0) return warnings;
   const std::string name = guc::api_key_file;
@@ -103,8 +125,8 @@ std::vector<Error> api_key_warnings() {
     warnings.push_back(
         Error(errcode::authentication, "others can read the key file", name, "chmod 600 " + name));
   }
-  const std::string data = std::string(DataDir) + "/";
-  if (name[0] != '/' || name.rfind(data, 0) == 0) {
+  const std::string data = real_path(DataDir) + "/";
+  if (real_path(name).rfind(data, 0) == 0) {
     warnings.push_back(Error(errcode::authentication,
                              "the key file lies in the data directory: base backups contain it",
                              name, "Move it elsewhere and set stripe_sync.api_key_file."));

@@ -120,7 +120,8 @@ void SpiPromoStore::take_inbox() {
   if (failed && !may_pass(*failed)) log_error(LOG, *failed);
 }
 
-void SpiPromoStore::reconcile() {
+bool SpiPromoStore::reconcile() {
+  bool whole = true;
   std::vector<std::string> oids;
   auto failed = in_extension_transaction([&] {
     tables_.refresh();
@@ -141,10 +142,13 @@ void SpiPromoStore::reconcile() {
       }
     });
     if (!failed) continue;
+    whole = whole && !may_pass(*failed);
+    if (may_pass(*failed)) continue;
     log_error(LOG, *failed);
     const Error error = *failed;
     in_extension_transaction([&] { promo_state::note_error("worker", error); });
   }
+  return whole;
 }
 
 }  // namespace stripe_sync::pg

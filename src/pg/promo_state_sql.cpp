@@ -61,10 +61,11 @@ Rows lock_due(int limit) {
       " LEFT JOIN pg_class c ON c.oid = s.promo_table LEFT JOIN pg_namespace n ON n.oid = "
       "c.relnamespace"
       " WHERE s.next_attempt <= clock_timestamp() AND s.lease IS NULL"
-      "   AND NOT EXISTS (SELECT FROM stripe_sync.promo_state o"
-      "     WHERE o.code_key = s.code_key AND o.lease IS NOT NULL)"
-      "   AND (s.off OR NOT EXISTS (SELECT FROM stripe_sync.promo_state o"
-      "     WHERE o.code_key = s.code_key AND o.off AND o.state IN ('pending', 'retrying')))"
+      "   AND (SELECT true FROM stripe_sync.promo_state o WHERE o.code_key = s.code_key"
+      "     AND o.lease IS NOT NULL LIMIT 1) IS NULL"
+      // a scalar, not EXISTS: that would be hashed over the whole table at every claim
+      "   AND (s.off OR (SELECT true FROM stripe_sync.promo_state o WHERE o.code_key = s.code_key"
+      "     AND o.off AND o.state IN ('pending', 'retrying') LIMIT 1) IS NULL)"
       " ORDER BY s.off DESC, s.next_attempt LIMIT $1::int FOR UPDATE OF s SKIP LOCKED"};
   Rows rows;
   as_extension_owner([&] { rows = select(std::to_string(limit)); });

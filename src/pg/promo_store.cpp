@@ -12,7 +12,7 @@ namespace stripe_sync::pg {
 namespace {
 
 constexpr Millis locked_row_again{250};
-constexpr int most_claims = 32;  // in a transaction: each writes in a subtransaction of its own
+constexpr Millis locked_table_again{1'000};
 
 Error read_error(const json::Value& value) {
   Error error;
@@ -83,6 +83,10 @@ bool SpiPromoStore::load(const Rows& due, std::size_t i, PromoJob& job, Error& w
   std::optional<PromoTable::Found> found;
   const auto failed = in_subtransaction(
       [&] { as_role(table_owner(table->oid()), [&] { found = table->read(job.key); }); });
+  if (failed && may_pass(*failed)) {
+    why = *failed;
+    return false;
+  }
   if (failed) {
     why = Error(errcode::usage, "the row of " + table->label() + " can't be read", failed->message,
                 "SELECT * FROM stripe_sync_check();");
@@ -134,6 +138,9 @@ std::optional<PromoStore::Claimed> SpiPromoStore::claim_row(const Rows& due, std
   if (load(due, i, job, why)) {
     const auto settled = unchanged(due, i, job);
     decision = settled ? Decision{std::nullopt, *settled, std::nullopt, false} : decide(job);
+  } else if (may_pass(why)) {
+    put_back(job);
+    return std::nullopt;
   } else if (!why.message.empty()) {
     decision.retry = Decision::Retry{why, backoff(job.attempts, 0.5), true};
   } else {
@@ -145,8 +152,17 @@ std::optional<PromoStore::Claimed> SpiPromoStore::claim_row(const Rows& due, std
                 {},
                 std::nullopt};
   }
-  if (save_locked(job, decision) != Saved::ok) return std::nullopt;
+  if (!decision.ends()) save_locked(job, decision);
   return Claimed{std::move(job), std::move(decision)};
+}
+
+// Its table is locked: that says nothing about the row.
+void SpiPromoStore::put_back(const PromoJob& job) {
+  promo_state::Step step;
+  step.state = "pending";
+  step.due_in = locked_table_again;
+  step.attempts = job.attempts;
+  promo_state::write(job, step);
 }
 
 // A row that can't even be claimed must not stop the others for ever.
@@ -166,19 +182,15 @@ PromoStore::Claims SpiPromoStore::claim(int limit, const Decide& decide) {
   const auto failed = in_extension_transaction([&] {
     run_once("SET CONSTRAINTS ALL IMMEDIATE");
     tables_.refresh();
-    // Rows that need no request take no slot: one commit does for many of them.
-    while (static_cast<int>(claims.jobs.size()) < limit && claims.rows < most_claims) {
-      const Rows due = promo_state::lock_due(limit - static_cast<int>(claims.jobs.size()));
-      std::set<std::string> codes;
-      for (std::size_t i = 0; i < due.size(); ++i) {
-        if (!codes.insert(due.at(i, 13).value_or("")).second) continue;
-        ++claims.rows;
-        std::optional<Claimed> one;
-        const auto unable = in_subtransaction([&] { one = claim_row(due, i, decide); });
-        if (unable) set_aside(due, i, *unable);
-        if (one) claims.jobs.push_back(std::move(*one));
-      }
-      if (due.empty()) break;
+    const Rows due = promo_state::lock_due(limit);
+    std::set<std::string> codes;
+    for (std::size_t i = 0; i < due.size(); ++i) {
+      if (!codes.insert(due.at(i, 13).value_or("")).second) continue;
+      ++claims.rows;
+      std::optional<Claimed> one;
+      const auto unable = in_subtransaction([&] { one = claim_row(due, i, decide); });
+      if (unable) set_aside(due, i, *unable);
+      if (one) claims.jobs.push_back(std::move(*one));
     }
     STRIPE_SYNC_FAULT("claim");
   });
@@ -233,6 +245,8 @@ void SpiPromoStore::number(PromoJob& job, const Operation& operation) {
       [&] { rows = next(installation_, account_, mode_, std::to_string(job.number)); });
   job.number = std::stoll(*rows.at(0, 0));
   job.idempotency_key = "stripe_sync-" + *rows.at(0, 1);
+  // The one thing that must not be lost before the request is sent.
+  pg_call([] { ForceSyncCommit(); });
 }
 
 Saved SpiPromoStore::save_locked(PromoJob& job, const Decision& decision) {
@@ -274,8 +288,10 @@ void SpiPromoStore::project(PromoJob& job, const PromoTable::Projection& project
     });
   });
   if (locked || (failed && may_pass(*failed))) {
-    outcome.state = PromoState::pending;
-    outcome.wake_at.reset();
+    outcome.state = PromoState::retrying;
+    outcome.reason = Error(errcode::usage, "the row is locked by another transaction",
+                           "What became of it in Stripe is written when that ends.",
+                           "Nothing to do; pg_locks and pg_stat_activity show who holds it.");
   } else if (failed) {
     outcome.state = PromoState::parked;
     outcome.reason =
@@ -300,11 +316,11 @@ Saved SpiPromoStore::save_settled(PromoJob& job, const Settled& settled) {
   }
   promo_state::Step step;
   step.state = state_name(outcome.state);
-  step.attempted = outcome.state != PromoState::pending;
+  step.attempted = true;
   step.synced = status == "synced";
   step.settled = outcome.state == settled.state && outcome.state != PromoState::missing &&
                  outcome.state != PromoState::excluded;
-  if (outcome.state == PromoState::pending) {
+  if (outcome.state == PromoState::retrying) {
     step.due_in = locked_row_again;
   } else {
     step.due_at = outcome.wake_at;
@@ -312,7 +328,9 @@ Saved SpiPromoStore::save_settled(PromoJob& job, const Settled& settled) {
   step.reason = outcome.reason;
   step.warnings = outcome.warnings;
   promo_state::write(job, step);
-  if (!outcome.reason.message.empty()) promo_state::note_error(job.code, outcome.reason);
+  if (!outcome.reason.message.empty() && outcome.state != PromoState::retrying) {
+    promo_state::note_error(job.code, outcome.reason);
+  }
   return Saved::released;
 }
 
@@ -366,8 +384,9 @@ std::optional<Millis> SpiPromoStore::next_due() {
 void SpiPromoStore::retry_now() {
   const auto failed = in_extension_transaction([&] {
     run_as_owner(
-        "UPDATE stripe_sync.promo_state SET next_attempt = clock_timestamp()"
-        " WHERE state = 'retrying' AND next_attempt > clock_timestamp()");
+        "UPDATE stripe_sync.promo_state SET next_attempt = clock_timestamp() WHERE ctid IN"
+        " (SELECT s.ctid FROM stripe_sync.promo_state s WHERE s.state = 'retrying'"
+        "  AND s.next_attempt > clock_timestamp() FOR UPDATE SKIP LOCKED)");
   });
   if (failed) log_error(LOG, *failed);
 }

@@ -49,11 +49,12 @@ class SpiPromoStore final : public PromoStore {
   void take_inbox();
 
   /// Compares every attached table with what was taken from it: rows that changed, appeared or
-  /// vanished without our triggers. Returns what is wrong with a table, if anything.
-  void reconcile();
+  /// vanished without our triggers. False if the application's locks kept one from being compared.
+  bool reconcile();
 
  private:
   std::optional<Claimed> claim_row(const Rows& due, std::size_t i, const Decide& decide);
+  void put_back(const PromoJob& job);
   void set_aside(const Rows& due, std::size_t i, const Error& why);
   bool load(const Rows& due, std::size_t i, PromoJob& job, Error& why);
   Saved save_locked(PromoJob& job, const Decision& decision);

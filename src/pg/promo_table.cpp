@@ -182,7 +182,7 @@ std::optional<PromoTable::Found> PromoTable::read(const std::string& key) {
 }
 
 std::optional<PromoTable::Found> PromoTable::lock(const std::string& key) {
-  return fetch(lock_, " FOR UPDATE OF t SKIP LOCKED", key);
+  return fetch(lock_, " FOR NO KEY UPDATE OF t SKIP LOCKED", key);
 }
 
 void PromoTable::project(const std::string& key, const Found& found, const Projection& projection) {

@@ -45,7 +45,7 @@ bool launch(const WorkerStart* start) {
 }  // namespace
 
 void start_worker(StartWorker when) {
-  if (wake_worker()) return;
+  if (worker_runs()) return;
   WorkerStart start = {};
   start.database = MyDatabaseId;
   if (when == StartWorker::after_commit)

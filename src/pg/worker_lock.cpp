@@ -93,6 +93,13 @@ bool take_worker_lock() {
   });
 }
 
+bool worker_runs() {
+  return pg_call([] {
+    find_worker();
+    return known_worker_lives();
+  });
+}
+
 bool wake_worker() {
   return pg_call([] {
     find_worker();

@@ -7,6 +7,9 @@ namespace stripe_sync::pg {
 /// Takes the lock for the life of this process; false if another worker of this database has it.
 bool take_worker_lock();
 
+/// Whether this database has a worker.
+bool worker_runs();
+
 /// Sets the latch of this database's worker; false if none runs. Finds it anew at most once a
 /// second when there is none.
 bool wake_worker();

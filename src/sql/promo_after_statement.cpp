@@ -70,7 +70,11 @@ std::string mark_sql(const Arguments& arguments, bool moved) {
          " ON CONFLICT (promo_table, key) DO UPDATE SET"
          " code = coalesce(excluded.code, s.code), off = excluded.off,"
          " deleted = excluded.deleted, " +
-         changed_state;
+         changed_state +
+         // once a transaction is enough: each version would lengthen the way to the next
+         " WHERE (s.changed_by, s.state, s.off, s.deleted, s.code) IS DISTINCT FROM"
+         " (excluded.changed_by, 'pending', excluded.off, excluded.deleted,"
+         " coalesce(excluded.code, s.code))";
 }
 
 // Appends only: never waits and never conflicts, whatever the application's isolation level and

@@ -66,7 +66,7 @@ void PromoEngine::unblock() {
   reach_.try_again();
   no_prices_ = {};
   claim_at_ = Millis(0);
-  prices_.forget();
+  if (jobs_.empty()) prices_.forget();  // a push under way has been judged by them
 }
 
 Situation PromoEngine::situation(const PromoJob& job) const {
@@ -271,7 +271,11 @@ void PromoEngine::claim() {
   const int soon = std::max(1, static_cast<int>(bucket_.rate()));
   auto claims = store_.claim(std::min(room(), soon), [this](PromoJob& job) { return decide(job); });
   for (auto& [job, decision] : claims.jobs) {
-    jobs_[next_job_++] = Active{std::move(job), decision.send, false};
+    if (decision.ends()) {
+      carry_on(std::move(job), decision, Millis(0));
+    } else {
+      jobs_[next_job_++] = Active{std::move(job), decision.send, false};
+    }
   }
   const auto due = store_.next_due();
   const bool due_now = due && *due <= Millis(0);

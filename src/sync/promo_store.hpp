@@ -51,6 +51,8 @@ struct Decision {
   std::optional<Retry> retry;
   /// The next coupon takes another id: revision + 1; the row is due again at once.
   bool new_coupon_id = false;
+
+  bool ends() const { return settle || retry || new_coupon_id; }
 };
 
 enum class Saved {
@@ -73,11 +75,12 @@ class PromoStore {
     Decision decision;
   };
   struct Claims {
-    std::vector<Claimed> jobs;  ///< those that are not over
+    std::vector<Claimed> jobs;
     int rows = 0;               ///< claimed in all; 0 = nothing due could be had
   };
-  /// Claims up to `limit` due rows, switching off first, one per normalised code, and commits what
-  /// `decide` says of each together with its lease.
+  /// Claims up to `limit` due rows, switching off first, one per normalised code, and commits their
+  /// leases and the numbers of the writes that `decide` wants sent. What ends a job is returned with
+  /// it, to be saved by itself: that may run into the application's locks.
   virtual Claims claim(int limit, const Decide& decide) = 0;
 
   /// Commits what was learnt (observed, unsettled) and decided. Before a write is sent its number

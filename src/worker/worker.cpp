@@ -40,6 +40,7 @@ namespace {
 constexpr Millis longest_wait{5'000};  // a net: COMMIT PREPARED, for one, wakes nobody
 constexpr Millis blocked_retry_least{30'000};
 constexpr Millis forget_every{3'600'000};
+constexpr Millis contact_noted_every{30'000};
 
 class Worker {
  public:
@@ -81,6 +82,7 @@ class Worker {
   std::optional<Millis> reconciled_at_;
   Millis reconcile_took_{0};
   Millis forgot_at_{0};
+  Millis contact_noted_at_{-contact_noted_every};
   bool leases_cleared_ = false;
   bool configured_ = false;
   std::int64_t push_served_ = 0;  ///< waits for the key to be verified
@@ -223,7 +225,8 @@ void Worker::serve_check(std::int64_t number) {
   if (account_.under_way() || permissions_.under_way()) return;
   std::vector<Probe> found;
   for (const Error& warning : api_key_warnings()) {
-    found.push_back({"key file", "warn", warning.message + ": " + warning.detail, warning.hint});
+    found.push_back({warning.detail.empty() ? "key in the log" : "key file", "warn",
+                     warning.message + ": " + warning.detail, warning.hint});
   }
   if (!account_.verified()) {
     const Error reason = blocked_.value_or(Error(errcode::network, "Stripe could not be asked"));
@@ -252,8 +255,9 @@ Millis Worker::reconcile_every() const {
 void Worker::reconcile_if_due() {
   const Millis now = clock_.steady();
   if (reconciled_at_ && now - *reconciled_at_ < reconcile_every()) return;
-  store_.reconcile();
-  reconciled_at_ = now;
+  const bool whole = store_.reconcile();
+  // What a lock kept from being compared is asked again soon.
+  reconciled_at_ = whole ? now : now - reconcile_every() + longest_wait;
   reconcile_took_ = clock_.steady() - now;
   engine_.look_for_due();
 }
@@ -300,6 +304,10 @@ void Worker::take_answers() {
   while (auto answered = client_.take()) {
     const auto& [id, answer] = *answered;
     STRIPE_SYNC_FAULT("answered");
+    if (answer.status != 0 && clock_.steady() > contact_noted_at_ + contact_noted_every) {
+      contact_noted_at_ = clock_.steady();
+      note_contact();
+    }
     std::optional<Error> failure;
     if (account_.handle(id, answer, orders_, failure)) {
       if (failure) {
@@ -353,7 +361,7 @@ bool connected = false;
 // Plain C. A worker whose database is gone must not be started again and again: only exit code 0
 // says so to the postmaster.
 extern "C" void give_up_without_database(int, Datum) {
-  if (!connected && geterrcode() == ERRCODE_UNDEFINED_DATABASE) _exit(0);
+  if (!connected) _exit(0);
 }
 
 void serve(Datum) {
@@ -375,6 +383,9 @@ void serve(Datum) {
     pgstat_report_appname("stripe_sync worker");
     SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
     SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+    SetConfigOption("jit", "off", PGC_SUSET, PGC_S_OVERRIDE);
+    // Only numbers must not be lost (SpiPromoStore::number); the rest is found out again.
+    SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
     SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
     SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
     SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
@@ -383,8 +394,9 @@ void serve(Datum) {
   const auto waited = in_transaction(
       [s] { pg_call([s] { wait_for_virtual_xid(s->creator_backend, s->creator_local_xid); }); });
   if (waited) log_error(LOG, *waited);
-  // From here on: give up before the application's deadlock detector would choose a victim.
-  pg_call([] { SetConfigOption("lock_timeout", "200ms", PGC_SUSET, PGC_S_OVERRIDE); });
+  // From here on: give up long before the application's deadlock detector would choose a victim, be
+  // it after several waits in one of its triggers.
+  pg_call([] { SetConfigOption("lock_timeout", "20ms", PGC_SUSET, PGC_S_OVERRIDE); });
   log_line(LOG, std::string("worker of database \"") + start.name + "\" started");
   // On the heap for the life of the process: a FATAL leaves by proc_exit without unwinding.
   const auto worker = std::make_unique<Worker>();
