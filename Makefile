@@ -38,7 +38,7 @@ override CXXFLAGS := $(filter-out -Wmissing-format-attribute,$(CXXFLAGS)) $(CXX_
 # Before PostgreSQL 16 the macro is empty, and hidden visibility would hide the entry points too.
 override CPPFLAGS := -isystem $(shell $(PG_CONFIG) --includedir-server) \
 	'-DPGDLLEXPORT=__attribute__((visibility("default")))' $(filter-out -I%,$(CPPFLAGS))
-SHLIB_LINK += -lcurl -ljansson -lstdc++
+SHLIB_LINK += -lcurl -ljansson -lstdc++ -Wl,--version-script=src/exports.map
 
 -include $(OBJS:.o=.d)
 

@@ -6,6 +6,7 @@
 
 extern "C" {
 #include "utils/guc.h"
+#include "utils/varlena.h"
 }
 
 namespace stripe_sync::pg::guc {
@@ -23,6 +24,17 @@ int request_timeout;
 
 namespace {
 
+// Plain C, as every GUC hook.
+bool check_names(char** value, void**, GucSource) {
+  char* list = pstrdup(*value);
+  List* names = NIL;
+  const bool valid = SplitIdentifierString(list, ',', &names);
+  if (!valid) GUC_check_errdetail("It must be a list of database names, separated by commas.");
+  list_free(names);
+  pfree(list);
+  return valid;
+}
+
 void define_text(const char* name, const char* what, char** variable, const char* initial,
                  GucContext context, int flags) {
   DefineCustomStringVariable(name, what, nullptr, variable, initial, context, flags, nullptr,
@@ -39,10 +51,11 @@ void define_int(const char* name, const char* what, int* variable, int initial, 
 
 void define() {
   // A variable of the postmaster's can only be made while it starts.
-  define_text("stripe_sync.databases",
-              "Databases that get a worker at server start, separated by commas.", &databases, "",
-              process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP,
-              GUC_LIST_INPUT);
+  DefineCustomStringVariable(
+      "stripe_sync.databases", "Databases that get a worker at server start, separated by commas.",
+      nullptr, &databases, "",
+      process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, GUC_LIST_INPUT,
+      check_names, nullptr, nullptr);
   define_text("stripe_sync.api_base", "Base URL of Stripe's API; http only to this machine.",
               &api_base, "https://api.stripe.com", PGC_SIGHUP, 0);
   define_text("stripe_sync.api_key_file",

@@ -66,10 +66,7 @@ void start_worker(StartWorker when) {
 void register_static_workers() {
   char* list = pstrdup(guc::databases);
   List* names = NIL;
-  if (!SplitIdentifierString(list, ',', &names)) {
-    ereport(ERROR, (::errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-                    errmsg("invalid list in stripe_sync.databases")));
-  }
+  if (!SplitIdentifierString(list, ',', &names)) return;  // refused when it was set
   ListCell* cell;
   foreach (cell, names) {
     WorkerStart start = {};

@@ -76,11 +76,11 @@ class PromoStore {
   };
   struct Claims {
     std::vector<Claimed> jobs;
-    int rows = 0;               ///< claimed in all; 0 = nothing due could be had
+    int rows = 0;  ///< claimed in all; 0 = nothing due could be had
   };
   /// Claims up to `limit` due rows, switching off first, one per normalised code, and commits their
-  /// leases and the numbers of the writes that `decide` wants sent. What ends a job is returned with
-  /// it, to be saved by itself: that may run into the application's locks.
+  /// leases and the numbers of the writes that `decide` wants sent. What ends a job is returned
+  /// with it, to be saved by itself: that may run into the application's locks.
   virtual Claims claim(int limit, const Decide& decide) = 0;
 
   /// Commits what was learnt (observed, unsettled) and decided. Before a write is sent its number
