@@ -113,7 +113,9 @@ CREATE TABLE stripe_sync.promo_inbox (
   key text COLLATE "C" NOT NULL,
   code text,
   off boolean NOT NULL,
-  deleted boolean NOT NULL
+  deleted boolean NOT NULL,
+  promotion_code_id text,
+  changed_by xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
 COMMENT ON TABLE stripe_sync.promo_inbox IS 'Changes that could not go into promo_state at once (REPEATABLE READ, SERIALIZABLE, lock_timeout): only appended to, emptied by the worker';
 

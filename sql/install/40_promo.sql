@@ -8,7 +8,8 @@ CREATE FUNCTION stripe_sync.require_code(code text) RETURNS void
 AS $$
 #variable_conflict use_variable
 BEGIN
-  IF NOT EXISTS (SELECT FROM stripe_sync.promo_state s WHERE s.code_key = stripe_sync.code_key(code)) THEN
+  IF NOT EXISTS (SELECT FROM stripe_sync.promo_state s WHERE s.code_key = stripe_sync.code_key(code))
+     AND NOT EXISTS (SELECT FROM stripe_sync.promo_inbox i WHERE stripe_sync.code_key(i.code) = stripe_sync.code_key(code)) THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('no attached table holds the promo code "%s"', code),
       HINT = 'SELECT code FROM stripe_sync_promo_status;';
   END IF;
@@ -24,13 +25,13 @@ AS $$
 DECLARE
   began timestamptz := clock_timestamp();
   wanted text := stripe_sync.code_key(code);
-  me xid8 := pg_current_xact_id_if_assigned();
+  me xid8 := coalesce(pg_current_xact_id_if_assigned(), '0');  -- 0 is nobody's
   due text[];
 BEGIN
   IF code IS NOT NULL THEN
     PERFORM stripe_sync.require_code(code);
   END IF;
-  IF EXISTS (SELECT FROM stripe_sync.promo_inbox) THEN
+  IF EXISTS (SELECT FROM stripe_sync.promo_inbox i WHERE i.changed_by <> me) THEN
     PERFORM stripe_sync.ask_worker('stripe_sync.push_request', 'pushes_done');
   END IF;
   due := ARRAY(
@@ -64,7 +65,12 @@ BEGIN
     FROM stripe_sync.promo_state s, stripe_sync.worker w
     WHERE s.code_key = wanted
        OR code IS NULL AND (s.promo_table::oid || '/' || s.key = ANY (due) OR s.changed_by = me)
-    ORDER BY s.code;
+    UNION ALL
+    SELECT DISTINCT i.code, NULL, 'at commit', NULL, i.promotion_code_id, NULL, NULL
+    FROM stripe_sync.promo_inbox i
+    WHERE i.changed_by = me AND NOT i.deleted AND (code IS NULL OR stripe_sync.code_key(i.code) = wanted)
+      AND NOT EXISTS (SELECT FROM stripe_sync.promo_state s WHERE s.promo_table = i.promo_table AND s.key = i.key)
+    ORDER BY 1;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.stripe_sync_promo(text) IS 'Has the worker push all that is pending now, or one code, and waits for it, holding no row lock. Rows of the calling transaction go at its commit';
@@ -75,13 +81,13 @@ AS $$
 #variable_conflict use_variable
 DECLARE
   deadline timestamptz := clock_timestamp() + coalesce(timeout, '1 minute');
-  me xid8 := pg_current_xact_id_if_assigned();
+  me xid8 := coalesce(pg_current_xact_id_if_assigned(), '0');  -- 0 is nobody's
   asked boolean := false;
 BEGIN
   LOOP
     IF NOT EXISTS (SELECT FROM stripe_sync.promo_state s
                    WHERE s.state IN ('pending', 'sending', 'retrying') AND s.changed_by IS DISTINCT FROM me)
-       AND NOT EXISTS (SELECT FROM stripe_sync.promo_inbox) THEN
+       AND NOT EXISTS (SELECT FROM stripe_sync.promo_inbox i WHERE i.changed_by <> me) THEN
       RETURN true;
     END IF;
     IF NOT asked THEN

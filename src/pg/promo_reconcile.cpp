@@ -92,31 +92,67 @@ void reconcile_table(PromoTable& table) {
   }
 }
 
-void SpiPromoStore::take_inbox() {
+namespace {
+
+// A row that goes on under another key takes its state along, as its trigger would have done.
+void move_inbox_rows() {
+  static Statement move{
+      "UPDATE stripe_sync.promo_state s SET key = i.key, deleted = false, lease = NULL,"
+      " settled = NULL, generation = s.generation + 1 FROM stripe_sync.promo_inbox i"
+      " WHERE i.promo_table = s.promo_table AND i.promotion_code_id = s.promotion_code_id"
+      "   AND NOT i.deleted AND i.key <> s.key"
+      "   AND (s.deleted OR EXISTS (SELECT FROM stripe_sync.promo_inbox g"
+      "     WHERE g.promo_table = s.promo_table AND g.key = s.key AND g.deleted))"
+      "   AND NOT EXISTS (SELECT FROM stripe_sync.promo_state t"
+      "     WHERE t.promo_table = s.promo_table AND t.key = i.key)"};
+  move();
+}
+
+// Rows whose state the application holds are left for the next time.
+void merge_inbox_rows() {
   static Statement merge{
-      "WITH taken AS (DELETE FROM stripe_sync.promo_inbox RETURNING *), last AS ("
-      "   SELECT DISTINCT ON (t.promo_table, t.key) t.* FROM taken t"
+      "WITH wanted AS (SELECT DISTINCT i.promo_table, i.key FROM stripe_sync.promo_inbox i),"
+      " held AS MATERIALIZED (SELECT s.promo_table, s.key FROM stripe_sync.promo_state s"
+      "   JOIN wanted w ON w.promo_table = s.promo_table AND w.key = s.key"
+      "   FOR UPDATE OF s SKIP LOCKED),"
+      " free AS (SELECT h.* FROM held h UNION ALL SELECT w.* FROM wanted w WHERE NOT EXISTS"
+      "   (SELECT FROM stripe_sync.promo_state s"
+      "    WHERE s.promo_table = w.promo_table AND s.key = w.key)),"
+      " taken AS (DELETE FROM stripe_sync.promo_inbox i USING free f"
+      "   WHERE i.promo_table = f.promo_table AND i.key = f.key RETURNING i.*),"
+      " last AS (SELECT DISTINCT ON (t.promo_table, t.key) t.* FROM taken t"
       "   ORDER BY t.promo_table, t.key, t.number DESC),"
-      " bulk AS (SELECT l.promo_table, count(*) > 10 AND count(*) * 5 >"
+      " bulk AS (SELECT l.promo_table, l.changed_by, count(*) > 10 AND count(*) * 5 >"
       "     (SELECT count(*) FROM stripe_sync.promo_state a"
       "      WHERE a.promo_table = l.promo_table AND NOT a.deleted) AS held"
-      "   FROM last l WHERE l.deleted GROUP BY l.promo_table)"
+      "   FROM last l WHERE l.deleted GROUP BY l.promo_table, l.changed_by)"
       " INSERT INTO stripe_sync.promo_state AS s (promo_table, key, code, off, deleted, state)"
       " SELECT l.promo_table, l.key, l.code, l.off, l.deleted AND NOT b.held IS TRUE,"
       "   CASE WHEN l.deleted AND b.held THEN 'missing' ELSE 'pending' END"
-      " FROM last l LEFT JOIN bulk b ON b.promo_table = l.promo_table"
+      " FROM last l LEFT JOIN bulk b"
+      "   ON b.promo_table = l.promo_table AND b.changed_by = l.changed_by"
       " WHERE EXISTS (SELECT FROM stripe_sync.attachment a WHERE a.promo_table = l.promo_table)"
       "   AND (NOT l.deleted OR EXISTS (SELECT FROM stripe_sync.promo_state p"
       "     WHERE p.promo_table = l.promo_table AND p.key = l.key))"
       " ON CONFLICT (promo_table, key) DO UPDATE SET code = coalesce(excluded.code, s.code),"
       "   off = excluded.off, deleted = excluded.deleted, settled = NULL, attempts = 0,"
-      "   state = CASE WHEN s.state = 'excluded' AND excluded.deleted THEN s.state ELSE "
-      "excluded.state END,"
+      "   state = CASE WHEN s.state = 'excluded' AND excluded.deleted THEN s.state"
+      "     ELSE excluded.state END,"
       "   next_attempt = CASE WHEN excluded.state = 'pending' AND NOT"
       "     (s.state = 'excluded' AND excluded.deleted) THEN clock_timestamp() END,"
       "   changed_at = clock_timestamp(), changed_by = NULL, generation = s.generation + 1"};
-  // A row held by the application keeps the inbox waiting, not the worker: lock_timeout.
-  const auto failed = in_extension_transaction([&] { as_extension_owner([&] { merge(); }); });
+  merge();
+}
+
+}  // namespace
+
+void SpiPromoStore::take_inbox() {
+  const auto failed = in_extension_transaction([&] {
+    as_extension_owner([&] {
+      move_inbox_rows();
+      merge_inbox_rows();
+    });
+  });
   if (failed && !may_pass(*failed)) log_error(LOG, *failed);
 }
 

@@ -46,12 +46,14 @@ std::string changes_sql(const Arguments& arguments, bool moved) {
   const std::string key = key_expression("n", arguments.keys);
   const std::string active =
       arguments.active.empty() ? "'t'" : "format('%s', n." + quote_name(arguments.active) + ")";
-  std::string rows =
-      "SELECT " + key + " AS key, format('%s', n." + quote_name(arguments.code) + ") AS code, " +
-      active + " = ANY ('{f,false,0}') AS off, false AS deleted FROM stripe_sync_new n WHERE " +
-      status_of("n", arguments) + " = ANY ('{pending,manual,\"\"}')";
+  std::string rows = "SELECT " + key + " AS key, format('%s', n." + quote_name(arguments.code) +
+                     ") AS code, " + active +
+                     " = ANY ('{f,false,0}') AS off, false AS deleted, format('%s', n." +
+                     quote_name(arguments.sync[SyncColumns::promotion_code_id]) +
+                     ") AS carried FROM stripe_sync_new n WHERE " + status_of("n", arguments) +
+                     " = ANY ('{pending,manual,\"\"}')";
   if (moved) {
-    rows += " UNION ALL SELECT gone.key, NULL, true, true FROM (SELECT " +
+    rows += " UNION ALL SELECT gone.key, NULL, true, true, NULL FROM (SELECT " +
             key_expression("o", arguments.keys) + " FROM stripe_sync_old o WHERE " +
             status_of("o", arguments) + " <> 'manual' EXCEPT SELECT " + key +
             " FROM stripe_sync_new n) gone(key)";
@@ -82,12 +84,13 @@ std::string mark_sql(const Arguments& arguments, bool moved) {
 std::string inbox_sql(const Arguments& arguments, bool deletes, bool moved) {
   const std::string rows =
       deletes ? "SELECT " + key_expression("o", arguments.keys) +
-                    " AS key, NULL AS code, true AS off, true AS deleted FROM stripe_sync_old o"
-                    " WHERE " +
+                    " AS key, NULL AS code, true AS off, true AS deleted, NULL AS carried"
+                    " FROM stripe_sync_old o WHERE " +
                     status_of("o", arguments) + " <> 'manual'"
               : changes_sql(arguments, moved);
-  return "INSERT INTO stripe_sync.promo_inbox (promo_table, key, code, off, deleted)"
-         " SELECT $1::oid, r.key, r.code, r.off, r.deleted FROM (" +
+  return "INSERT INTO stripe_sync.promo_inbox (promo_table, key, code, off, deleted, "
+         "promotion_code_id)"
+         " SELECT $1::oid, r.key, r.code, r.off, r.deleted, nullif(r.carried, '') FROM (" +
          rows + ") r WHERE r.key IS DISTINCT FROM $2";
 }
 

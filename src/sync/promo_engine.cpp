@@ -10,8 +10,9 @@ namespace {
 constexpr Millis recheck_busy{1'000};  // due rows that could not be claimed: locked, or a group's
 constexpr Millis save_again{100};      // doubling
 constexpr Millis save_again_most{1'000};
-// Rows waiting for prices take no slot, but leases and memory.
+// Rows that wait, for prices or to be saved, take no slot, but leases and memory.
 constexpr std::size_t most_waiting = 16;
+constexpr std::size_t most_unsaved = 64;
 
 // Uses before the first push are not Stripe's to count.
 std::int64_t uses_before(const PromoJob& job) {
@@ -206,7 +207,8 @@ int PromoEngine::slots() const {
 }
 
 int PromoEngine::room() const {
-  return waiting().size() < most_waiting ? slots() - (prices_.busy() ? 1 : 0) : 0;
+  if (waiting().size() >= most_waiting || unsaved_.size() >= most_unsaved) return 0;
+  return slots() - (prices_.busy() ? 1 : 0);
 }
 
 int PromoEngine::in_flight() const {
@@ -272,7 +274,7 @@ void PromoEngine::claim() {
   auto claims = store_.claim(std::min(room(), soon), [this](PromoJob& job) { return decide(job); });
   for (auto& [job, decision] : claims.jobs) {
     if (decision.ends()) {
-      carry_on(std::move(job), decision, Millis(0));
+      carry_on(std::move(job), decision);
     } else {
       jobs_[next_job_++] = Active{std::move(job), decision.send, false};
     }
