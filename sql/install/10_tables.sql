@@ -15,9 +15,11 @@ CREATE TABLE stripe_sync.installation (
   account text,
   mode text CHECK (mode IN ('test', 'live')),
   key_fingerprint text,
+  copy_of text,
   changed_by xid8,
   created_at timestamptz NOT NULL DEFAULT now()
 );
+COMMENT ON COLUMN stripe_sync.installation.copy_of IS 'Installation that this database was copied from: its objects in Stripe are never taken over';
 COMMENT ON COLUMN stripe_sync.installation.key_fingerprint IS 'Empty = whichever account the key opens is accepted';
 COMMENT ON TABLE stripe_sync.installation IS 'Who we are to Stripe; no row = dormant: nothing is written until the first attach or start';
 

@@ -132,6 +132,7 @@ BEGIN
   END IF;
   UPDATE stripe_sync.installation i SET
     id = CASE installation WHEN 'new' THEN gen_random_uuid()::text ELSE i.id END,
+    copy_of = CASE installation WHEN 'new' THEN i.id ELSE i.copy_of END,
     system_identifier = (SELECT s.system_identifier::text FROM pg_control_system() s),
     database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()),
     key_fingerprint = NULL, changed_by = pg_current_xact_id();

@@ -2,7 +2,7 @@
 CREATE VIEW stripe_sync.running_worker AS
   SELECT l.pid
   FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-  WHERE l.locktype = 'object' AND l.classid = 'pg_extension'::regclass AND l.objid = 1 AND l.objsubid = 3
+  WHERE l.locktype = 'advisory' AND l.classid = 1937011321 AND l.objid = 1 AND l.objsubid = 3
     AND l.granted AND d.datname = current_database();
 COMMENT ON VIEW stripe_sync.running_worker IS 'Process id of this database''s worker, if one runs';
 

@@ -19,7 +19,8 @@ BEGIN ATOMIC
   UNION ALL
   SELECT 'table ' || a.promo_table, 'fail', 'column ' || (m.value) || ' no longer exists',
     'correct map, then: ' || stripe_sync.attach_command(a)
-  FROM stripe_sync.attachment a JOIN pg_class c ON c.oid = a.promo_table, jsonb_each_text(a.columns) m
+  FROM stripe_sync.attachment a JOIN pg_class c ON c.oid = a.promo_table, LATERAL (
+    SELECT e.value FROM jsonb_each_text(a.columns) e UNION SELECT unnest(a.key_columns)) m
   WHERE NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = a.promo_table AND t.attname = m.value AND NOT t.attisdropped)
   UNION ALL
   SELECT 'writers of ' || a.promo_table,

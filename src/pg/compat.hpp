@@ -38,6 +38,14 @@ inline uint32 wait_event() {
 #endif
 }
 
+inline bool lock_held_by_me(const LOCKTAG* tag, LOCKMODE mode) {
+#if PG_VERSION_NUM >= 170000
+  return LockHeldByMe(tag, mode, false);
+#else
+  return LockHeldByMe(tag, mode);
+#endif
+}
+
 /// The calling transaction, for somebody else to wait for.
 inline void current_virtual_xid(int* backend, unsigned* local) {
 #if PG_VERSION_NUM >= 170000

@@ -56,7 +56,7 @@ Rows lock_due(int limit) {
       "  CASE WHEN s.state = 'pending' AND s.in_flight IS NULL AND NOT s.deleted"
       "    AND (s.wake_at IS NULL OR s.wake_at > clock_timestamp()) THEN s.settled END, s.row_hash,"
       "  s.sqlstate, s.reason, s.detail, s.hint, to_jsonb(s.warnings),"
-      "  extract(epoch FROM s.wake_at)::bigint"
+      "  extract(epoch FROM s.wake_at)::bigint, i.copy_of"
       " FROM stripe_sync.promo_state s CROSS JOIN stripe_sync.installation i"
       " LEFT JOIN pg_class c ON c.oid = s.promo_table LEFT JOIN pg_namespace n ON n.oid = "
       "c.relnamespace"

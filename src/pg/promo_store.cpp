@@ -72,7 +72,8 @@ bool SpiPromoStore::load(const Rows& due, std::size_t i, PromoJob& job, Error& w
   job.deleted = *due.at(i, 7) == "t";
   if (due.at(i, 8)) job.observed = Observed::parse(*due.at(i, 8));
   read_in_flight(due.at(i, 9), job);
-  job.identity = Identity{installation_, due.at(i, 11).value_or(""), *due.at(i, 12)};
+  job.identity = Identity{installation_, due.at(i, 11).value_or(""), *due.at(i, 12),
+                          due.at(i, 22).value_or("")};
 
   PromoTable* table = tables_.find(job.table, why);
   if (job.deleted) {

@@ -5,6 +5,7 @@
 #include "core/error.hpp"
 
 #include "pg/boundary.hpp"
+#include "pg/worker_lock.hpp"
 
 namespace stripe_sync::pg {
 
@@ -56,6 +57,7 @@ void as_extension_owner(const F& f) {
 template <class F>
 std::optional<Error> in_extension_transaction(const F& f) {
   return in_transaction([&] {
+    keep_worker_lock();
     if (lock_extension()) f();
   });
 }

@@ -4,8 +4,6 @@
 #include "pg/compat.hpp"
 
 extern "C" {
-#include "catalog/pg_extension.h"
-#include "storage/ipc.h"
 #include "storage/lock.h"
 #include "utils/timestamp.h"
 }
@@ -14,23 +12,23 @@ namespace stripe_sync::pg {
 
 namespace {
 
-// A part of an object that does not exist: no command locks it. (An advisory lock could be let go
-// by pg_advisory_unlock_all() in a trigger that our own write fires.) The view
-// stripe_sync.running_worker looks for the same numbers.
-constexpr Oid lock_class = ExtensionRelationId;
-constexpr Oid lock_object = 1;
-constexpr uint16 lock_part = 3;
+// "stry", 1, 3: the view stripe_sync.running_worker looks for the same numbers. (A lock of another
+// method than the advisory locks' would not outlive a transaction's abort.)
+constexpr uint32 lock_class = 1937011321;
+constexpr uint32 lock_object = 1;
+constexpr uint16 lock_part = 3;  // pg_advisory_lock uses 1 and 2
 
 constexpr int seconds_between_searches = 1;
 
 LOCKTAG lock_tag() {
   LOCKTAG tag;
-  SET_LOCKTAG_OBJECT(tag, MyDatabaseId, lock_class, lock_object, lock_part);
+  SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, lock_class, lock_object, lock_part);
   return tag;
 }
 
 // Process-wide memory of where the worker is; a PGPROC stays valid memory for ever, its pid tells
 // whether it is still the same process.
+bool is_worker = false;
 PGPROC* worker_proc = nullptr;
 int worker_pid = 0;
 TimestampTz searched_at = 0;
@@ -41,7 +39,7 @@ int find_worker_pid() {
   LockData* locks = GetLockStatusData();
   for (int i = 0; i < locks->nelements; ++i) {
     const LockInstanceData& lock = locks->locks[i];
-    if (lock.locktag.locktag_type == LOCKTAG_OBJECT &&
+    if (lock.locktag.locktag_type == LOCKTAG_ADVISORY &&
         lock.locktag.locktag_field1 == tag.locktag_field1 &&
         lock.locktag.locktag_field2 == lock_class && lock.locktag.locktag_field3 == lock_object &&
         lock.locktag.locktag_field4 == lock_part && lock.holdMask != 0) {
@@ -65,13 +63,6 @@ void find_worker() {
   worker_proc = worker_pid != 0 ? BackendPidGetProc(worker_pid) : nullptr;
 }
 
-// Plain C: a session's lock of this kind outlives its process unless it is let go.
-extern "C" void release_worker_lock(int, Datum) {
-  AbortOutOfAnyTransaction();
-  const LOCKTAG tag = lock_tag();
-  LockRelease(&tag, ExclusiveLock, true);
-}
-
 // Plain C: runs at commit, where nothing may fail.
 extern "C" void at_transaction_end(XactEvent event, void*) {
   if (event == XACT_EVENT_COMMIT && wake_pending && known_worker_lives()) {
@@ -87,9 +78,19 @@ extern "C" void at_transaction_end(XactEvent event, void*) {
 bool take_worker_lock() {
   return pg_call([] {
     const LOCKTAG tag = lock_tag();
-    if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL) return false;
-    before_shmem_exit(release_worker_lock, 0);
-    return true;
+    is_worker = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+    return is_worker;
+  });
+}
+
+void keep_worker_lock() {
+  if (!is_worker) return;
+  pg_call([] {
+    const LOCKTAG tag = lock_tag();
+    if (lock_held_by_me(&tag, ExclusiveLock)) return;
+    if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL) {
+      ereport(FATAL, (errmsg("stripe_sync: another worker serves this database")));
+    }
   });
 }
 

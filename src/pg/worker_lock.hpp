@@ -7,6 +7,10 @@ namespace stripe_sync::pg {
 /// Takes the lock for the life of this process; false if another worker of this database has it.
 bool take_worker_lock();
 
+/// In the worker, at the start of a transaction: takes the lock again if a trigger fired by our
+/// write has let it go (pg_advisory_unlock_all); ends the process if another worker was quicker.
+void keep_worker_lock();
+
 /// Whether this database has a worker.
 bool worker_runs();
 

@@ -67,6 +67,8 @@ void take_own(Situation& s, const PromotionCode& code, const std::optional<Coupo
 std::optional<Error> adopt(Situation& s, const PromotionCode& code, const Coupon& coupon) {
   if (owner_of(code.metadata, s.identity) == Owner::other_row)
     return conflict(s, code, "which belongs to another row of this database");
+  if (owner_of(code.metadata, s.identity) == Owner::original)
+    return conflict(s, code, "which belongs to the database that this one was copied from");
   const auto differences = take_equal(s, code, coupon);
   if (differences.empty()) return std::nullopt;
   return conflict(s, code, "which is not ours and has other terms: " + joined(differences, "; "));

@@ -192,7 +192,9 @@ std::string parameter(const Operation& operation, std::string_view name) {
 }
 
 Owner owner_of(const Metadata& metadata, const Identity& identity) {
-  if (value_of(metadata, installation_mark) != identity.installation) return Owner::nobody;
+  const std::string installation = value_of(metadata, installation_mark);
+  if (!identity.copy_of.empty() && installation == identity.copy_of) return Owner::original;
+  if (installation != identity.installation) return Owner::nobody;
   return value_of(metadata, row_mark) == identity.row ? Owner::this_row : Owner::other_row;
 }
 

@@ -33,7 +33,7 @@ Operation look_for(const Unsettled& unsettled, const Observed& observed);
 std::string parameter(const Operation& operation, std::string_view name);
 
 /// Whose mark an object's metadata bears.
-enum class Owner { this_row, other_row, nobody };
+enum class Owner { this_row, other_row, original, nobody };
 Owner owner_of(const std::map<std::string, std::string, std::less<>>& metadata,
                const Identity& identity);
 

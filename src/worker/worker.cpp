@@ -204,10 +204,10 @@ void Worker::serve_push(std::int64_t number) {
     const bool cheap =
         !reconciled_at_ || clock_.steady() - *reconciled_at_ > 20 * reconcile_took_ + Millis(1'000);
     if (cheap) reconciled_at_.reset();
-    store_.retry_now();
+    if (!misplaced()) store_.retry_now();
   }
   if (account_.under_way()) return;
-  reconcile_if_due();
+  if (!misplaced()) reconcile_if_due();
   engine_.unblock();
   store_push_done(number);
   orders_.pushes_done = number;
@@ -283,14 +283,19 @@ bool Worker::round() {
     account_.reset();  // stripe_sync_rebind(): whoever the key belongs to is accepted
     retry_blocked_at_ = Millis(0);
   }
-  if (!leases_cleared_) leases_cleared_ = store_.clear_leases();
-  store_.take_inbox();
   reload();
   check_key();
+  // A copy may be in the middle of being restored: nothing of it is written, not even locally.
+  const bool at_home = !misplaced();
+  if (at_home) {
+    if (!leases_cleared_) leases_cleared_ = store_.clear_leases();
+    store_.take_inbox();
+  }
   if (orders_.check_request > orders_.checks_done && !permissions_.under_way()) {
     serve_check(orders_.check_request);
   }
   if (orders_.push_request > orders_.pushes_done) serve_push(orders_.push_request);
+  if (!at_home) return true;
   reconcile_if_due();
   if (clock_.steady() - forgot_at_ > forget_every) {
     forgot_at_ = clock_.steady();

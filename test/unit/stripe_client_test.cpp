@@ -123,7 +123,7 @@ TEST(Client, NeverSendsAKeyInTheClear) {
   FakeTransport transport;
   Config bad = config();
   bad.api_base = "http://api.stripe.com";
-  EXPECT_THROW(Client(transport, bad), Error);
+  EXPECT_THROW(Client(transport).configure(bad), Error);
   bad = config();
   bad.key = "sk_test_x\r\nX-Evil: 1";
   Client client(transport);

@@ -1,0 +1,3 @@
+CREATE EXTENSION stripe_sync;
+SELECT * FROM stripe_sync_attach('promo_codes', currency => 'usd', duration => 'once',
+                                 monthly_price => :'monthly_price');
