@@ -66,7 +66,7 @@ CREATE TABLE stripe_sync.promo_state (
   promo_table regclass NOT NULL,
   key text COLLATE "C" NOT NULL,
   code text,
-  code_key text COLLATE "C" GENERATED ALWAYS AS (left(lower(btrim(code COLLATE "C")), 500)) STORED,
+  code_key text COLLATE "C" GENERATED ALWAYS AS (left(lower(btrim(code COLLATE "C", E' \t\r\n\f\v')), 500)) STORED,
   state text NOT NULL DEFAULT 'pending',
   off boolean NOT NULL DEFAULT false,
   deleted boolean NOT NULL DEFAULT false,
@@ -119,6 +119,8 @@ CREATE TABLE stripe_sync.promo_inbox (
   promotion_code_id text,
   changed_by xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
+COMMENT ON SEQUENCE stripe_sync.promo_inbox_number_seq IS 'Orders the inbox: the row locks of the application''s writers order the numbers';
+CREATE INDEX promo_inbox_key ON stripe_sync.promo_inbox (promo_table, key);
 COMMENT ON TABLE stripe_sync.promo_inbox IS 'Changes that could not go into promo_state at once (REPEATABLE READ, SERIALIZABLE, lock_timeout): only appended to, emptied by the worker';
 
 CREATE TABLE stripe_sync.error (

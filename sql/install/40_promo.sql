@@ -1,6 +1,6 @@
 CREATE FUNCTION stripe_sync.code_key(code text) RETURNS text
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-  RETURN left(lower(btrim(code COLLATE "C")), 500);
+  RETURN left(lower(btrim(code COLLATE "C", E' \t\r\n\f\v')), 500);
 COMMENT ON FUNCTION stripe_sync.code_key(text) IS 'The normalised code: what Stripe compares, without case';
 
 CREATE FUNCTION stripe_sync.require_code(code text) RETURNS void

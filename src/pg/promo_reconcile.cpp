@@ -48,7 +48,9 @@ void mark_missing(Oid table, const std::string& key) {
       "UPDATE stripe_sync.promo_state SET state = 'missing', settled = NULL, next_attempt = NULL,"
       " sqlstate = $3,"
       " reason = $4, detail = $5, hint = $6, generation = generation + 1"
-      " WHERE promo_table = $1::oid AND key = $2 AND NOT deleted"};
+      " WHERE promo_table = $1::oid AND key = $2 AND NOT deleted"
+      "   AND NOT EXISTS (SELECT FROM stripe_sync.promo_inbox i"
+      "     WHERE i.promo_table = $1::oid AND i.key = $2)"};
   as_extension_owner([&] {
     update(std::to_string(table), key, sqlstate_text(errcode::usage),
            "the row vanished without our trigger seeing it deleted", left_alone, check);

@@ -49,7 +49,8 @@ Rows lock_due(int limit) {
       "SELECT s.promo_table::oid, s.key, s.code, s.generation, s.coupon_revision, s.used_before,"
       "  s.attempts, s.deleted, s.observed, s.in_flight, s.state,"
       "  format('%s.%s/%s', n.nspname, c.relname, s.key),"
-      "  upper(left(btrim(coalesce(s.code, '')), 57)) || '-' || left(encode(sha256(convert_to("
+      "  upper(left(btrim(coalesce(s.code, ''), E' \\t\\r\\n\\f\\v'), 57)) || '-' || "
+      "left(encode(sha256(convert_to("
       "    i.id || '/' || s.promo_table::oid || '/' || s.key || '/' || s.coupon_revision, 'UTF8')),"
       "    'hex'), 6),"
       "  s.code_key,"
@@ -102,6 +103,14 @@ bool still_leased(const PromoJob& job) {
       " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint"};
   Rows rows;
   as_extension_owner([&] { rows = select(job.table, job.key, std::to_string(job.lease)); });
+  return !rows.empty();
+}
+
+bool in_inbox(const PromoJob& job) {
+  static Statement select{
+      "SELECT 1 FROM stripe_sync.promo_inbox WHERE promo_table = $1::oid AND key = $2 LIMIT 1"};
+  Rows rows;
+  as_extension_owner([&] { rows = select(job.table, job.key); });
   return !rows.empty();
 }
 

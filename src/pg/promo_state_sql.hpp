@@ -18,6 +18,9 @@ void lease(const PromoJob& job);
 std::optional<std::int64_t> lock_leased(const PromoJob& job);
 bool still_leased(const PromoJob& job);
 
+/// Whether a change of the row waits in the inbox: it may say why the row is gone.
+bool in_inbox(const PromoJob& job);
+
 std::int64_t next_lease();
 
 /// What becomes of a row at the end of a step; the rest is taken from the job.

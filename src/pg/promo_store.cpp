@@ -139,7 +139,7 @@ std::optional<PromoStore::Claimed> SpiPromoStore::claim_row(const Rows& due, std
   if (load(due, i, job, why)) {
     const auto settled = unchanged(due, i, job);
     decision = settled ? Decision{std::nullopt, *settled, std::nullopt, false} : decide(job);
-  } else if (may_pass(why)) {
+  } else if (may_pass(why) || (why.message.empty() && promo_state::in_inbox(job))) {
     put_back(job);
     return std::nullopt;
   } else if (!why.message.empty()) {

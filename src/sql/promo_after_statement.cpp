@@ -228,6 +228,19 @@ std::uint64_t take_changes(const TriggerData* trigger) {
                           [&](const Arguments& a) { return mark_sql(a, update); });
 }
 
+// Changes of a key are taken in their order: behind what waits in the inbox for this table, later
+// ones wait too. (Writers of one row follow each other, and this statement sees what they left.)
+bool inbox_waits(const TriggerData* trigger) {
+  static Statement select{
+      "SELECT 1 FROM stripe_sync.promo_inbox WHERE promo_table = $1::oid LIMIT 1"};
+  bool waits = false;
+  with_spi([&] {
+    as_extension_owner(
+        [&] { waits = !select(std::to_string(RelationGetRelid(trigger->tg_relation))).empty(); });
+  });
+  return waits;
+}
+
 std::uint64_t append_changes(const TriggerData* trigger) {
   KeptPlans* plans = plans_of(trigger->tg_trigger->tgoid);
   const bool deletes = TRIGGER_FIRED_BY_DELETE(trigger->tg_event);
@@ -261,8 +274,13 @@ STRIPE_SYNC_FUNCTION(stripe_sync_promo_after_statement) {
   // Under one snapshot for the whole transaction an update of what the worker has touched since
   // would fail, at the commit even: the application's write must not.
   std::optional<Error> failed;
-  const bool append = IsolationUsesXactSnapshot() && !truncate;
-  if (!append) failed = in_subtransaction([&] { after_statement(trigger, take_changes); });
+  bool append = IsolationUsesXactSnapshot() && !truncate;
+  if (!append) {
+    failed = in_subtransaction([&] {
+      append = !truncate && inbox_waits(trigger);
+      if (!append) after_statement(trigger, take_changes);
+    });
+  }
   if (append || (failed && !truncate)) {
     failed = in_subtransaction([&] { after_statement(trigger, append_changes); });
   }

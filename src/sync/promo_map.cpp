@@ -94,7 +94,11 @@ Refusal map_start(Mapping& m) {
     return invalid("starts_at (" + time_text(time) + ") is not before expires_at (" +
                        time_text(*m.desired.expires_at) + ")",
                    "A code must start before it expires.", "Correct one of the two.");
-  m.desired.starts_at = time;
+  // Not before its time: Stripe's seconds are whole, a row's need not be.
+  const std::string text = text_of(m.row, item::starts_at);
+  const auto point = std::min(text.find('.'), text.size());
+  const bool fraction = text.find_first_not_of(".0", point) != std::string::npos;
+  m.desired.starts_at = time + (fraction ? 1 : 0);
   return {};
 }
 

@@ -158,7 +158,9 @@ Plan plan_promo(const Situation& s) {
 
   Plan plan;
   const std::optional<PromotionCode>& code = s.observed.code;
-  if (code && code->active && off) plan.operations.push_back(switch_off(*code));
+  // What has expired in Stripe is off already.
+  const bool over = code && code->expires_at && *code->expires_at <= s.now;
+  if (code && code->active && off && !over) plan.operations.push_back(switch_off(*code));
   if (s.deleted) return plan;
   if (!desired) {
     plan_without_terms(s, plan);
