@@ -36,6 +36,11 @@ void read_in_flight(const Text& text, PromoJob& job) {
   job.number = stored["number"].integer().value_or(0);
 }
 
+// Who an error is about.
+const std::string& subject_of(const PromoJob& job) {
+  return job.code.empty() ? job.identity.row : job.code;
+}
+
 // What the row's owner reads in sync_error.
 Text error_text(const Error& error) {
   if (error.message.empty()) return Text();
@@ -330,7 +335,7 @@ Saved SpiPromoStore::save_settled(PromoJob& job, const Settled& settled) {
   step.warnings = outcome.warnings;
   promo_state::write(job, step);
   if (!outcome.reason.message.empty() && outcome.state != PromoState::retrying) {
-    promo_state::note_error(job.code, outcome.reason);
+    promo_state::note_error(subject_of(job), outcome.reason);
   }
   return Saved::released;
 }
@@ -349,7 +354,7 @@ void SpiPromoStore::save_retry(PromoJob& job, const Decision::Retry& retry) {
   step.due_in = retry.delay;
   step.reason = retry.reason;
   promo_state::write(job, step);
-  promo_state::note_error(job.code, retry.reason);
+  promo_state::note_error(subject_of(job), retry.reason);
 }
 
 void SpiPromoStore::release(const PromoJob& job) {

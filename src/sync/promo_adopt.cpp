@@ -12,14 +12,15 @@
 namespace stripe_sync {
 namespace {
 
-Error conflict(const Situation& s, const PromotionCode& code, const std::string& why) {
+Error conflict(const Situation& s, const PromotionCode& code, const std::string& why,
+               const std::string& other_way) {
   const std::string text = text_of(s.row, item::code);
   const bool carried = text_of(s.row, item::stripe_promotion_code_id) == code.id;
   return invalid("code " + text + " is already in Stripe as promotion code " + code.id +
                      " (coupon " + code.coupon + "), " + why,
                  "A promotion code that is not this row's is taken only if all its terms are the "
-                 "row's.",
-                 "Make the row's terms equal to adopt it, or deactivate " + code.id + " in Stripe" +
+                 "row's and no other row has it.",
+                 other_way + ", or deactivate " + code.id + " in Stripe" +
                      (carried ? ", clear stripe_promotion_code_id" : "") +
                      " and then SELECT stripe_sync_retry('" + text + "');");
 }
@@ -66,12 +67,15 @@ void take_own(Situation& s, const PromotionCode& code, const std::optional<Coupo
 
 std::optional<Error> adopt(Situation& s, const PromotionCode& code, const Coupon& coupon) {
   if (owner_of(code.metadata, s.identity) == Owner::other_row)
-    return conflict(s, code, "which belongs to another row of this database");
+    return conflict(s, code, "which belongs to another row of this database",
+                    "Give the row another code");
   if (owner_of(code.metadata, s.identity) == Owner::original)
-    return conflict(s, code, "which belongs to the database that this one was copied from");
+    return conflict(s, code, "which belongs to the database that this one was copied from",
+                    "SELECT stripe_sync_rebind('keep') if the original is gone");
   const auto differences = take_equal(s, code, coupon);
   if (differences.empty()) return std::nullopt;
-  return conflict(s, code, "which is not ours and has other terms: " + joined(differences, "; "));
+  return conflict(s, code, "which is not ours and has other terms: " + joined(differences, "; "),
+                  "Make the row's terms equal to adopt it");
 }
 
 }  // namespace stripe_sync
