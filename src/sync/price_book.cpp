@@ -94,6 +94,13 @@ std::optional<Millis> PriceBook::patience() const {
   return std::max(Millis(0), sent_at_ + longest_patience - clock_.steady());
 }
 
+stripe::Answer PriceBook::no_answer() {
+  stripe::Answer answer;
+  answer.error = Error(errcode::network, "Stripe was asked for prices and did not answer in time",
+                       "", "Nothing to do: it is asked again.");
+  return answer;
+}
+
 // A product's prices are judged together: half of them would pass a check that all must pass, and
 // so would none. It has one at least, the one that named it.
 PriceBook::Stored PriceBook::store_page(Want& want, const json::Value& body) {

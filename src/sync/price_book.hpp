@@ -27,6 +27,8 @@ class PriceBook {
   const std::optional<std::uint64_t>& under_way() const { return under_way_; }
   /// Time until the call under way has been waited for long enough; nothing = none is.
   std::optional<Millis> patience() const;
+  /// What is taken in the answer's place then.
+  static stripe::Answer no_answer();
   /// Takes the answer to the call under way. An error if these prices could not be read: they, or
   /// all if it is not about them alone, are wanted no longer.
   std::optional<Error> take(const stripe::Answer& answer);

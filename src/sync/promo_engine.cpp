@@ -56,9 +56,7 @@ PromoEngine::PromoEngine(PromoStore& store, stripe::Client& client, const Clock&
       prices_(clock) {}
 
 void PromoEngine::set_limits(const Limits& limits) {
-  if (limits.rate_per_second != limits_.rate_per_second) {
-    bucket_.set_rate(limits.rate_per_second, clock_.steady());
-  }
+  bucket_.set_rate(limits.rate_per_second, clock_.steady());
   limits_ = limits;
 }
 
@@ -211,17 +209,8 @@ int PromoEngine::room() const {
   return slots() - (prices_.busy() ? 1 : 0);
 }
 
-int PromoEngine::in_flight() const {
-  return static_cast<int>(sent_.size()) + (prices_.under_way() ? 1 : 0);
-}
-
 bool PromoEngine::may_resume() const {
   return !prices_.busy() && slots() > 0 && !waiting().empty();
-}
-
-// Its request could not be sent soon, and the row may change until then.
-bool PromoEngine::lacks_slot(const Unsaved& unsaved) const {
-  return unsaved.decision.send && slots() <= 0;
 }
 
 PromoEngine::Active PromoEngine::take_out(JobId id) {
@@ -392,9 +381,7 @@ void PromoEngine::take_prices(const stripe::Answer& answer) {
   }
   if (answer.verdict == stripe::Verdict::unauthorized) blocked_ = error;
   Millis delay = backoff(++price_failures_, uniform_());
-  if (Reach::never_came(answer) || Reach::limits_all(answer)) {
-    delay = std::min(delay, Reach::longest);
-  }
+  if (Reach::passes(answer)) delay = std::min(delay, Reach::longest);
   no_prices_ = {*error, clock_.steady() + std::max(delay, answer.retry_after)};
   for (const JobId id : waiting()) put_back(take_out(id).job, no_prices_);
 }
@@ -402,10 +389,7 @@ void PromoEngine::take_prices(const stripe::Answer& answer) {
 void PromoEngine::give_up_on_prices() {
   if (prices_.patience() != Millis(0)) return;
   client_.cancel(*prices_.under_way());
-  stripe::Answer answer;
-  answer.error = Error(errcode::network, "Stripe was asked for prices and did not answer in time",
-                       "", "Nothing to do: it is asked again.");
-  take_prices(answer);
+  take_prices(PriceBook::no_answer());
 }
 
 }  // namespace stripe_sync

@@ -39,6 +39,10 @@ class Reach {
     return answer.verdict == stripe::Verdict::rate_limited && answer.code != "lock_timeout" &&
            answer.rate_limited_reason != "resource-specific";
   }
+  /// Waiting helps, and nobody has to do anything.
+  static bool passes(const stripe::Answer& answer) {
+    return never_came(answer) || limits_all(answer);
+  }
 
   /// Takes how a request of `who` ended. Rows that never get an answer say nothing about others,
   /// unless more than `many` do.
@@ -140,9 +144,10 @@ class PromoEngine {
   std::vector<JobId> waiting() const;  ///< for prices
   int slots() const;                   ///< free ones; a row that waits for prices takes none
   int room() const;                    ///< for rows to be claimed
-  int in_flight() const;
+  int in_flight() const { return static_cast<int>(sent_.size()) + (prices_.under_way() ? 1 : 0); }
   bool may_resume() const;
-  bool lacks_slot(const Unsaved& unsaved) const;
+  /// Its request could not be sent soon, and the row may change until then.
+  bool lacks_slot(const Unsaved& unsaved) const { return unsaved.decision.send && slots() <= 0; }
 
   void claim();
   void send_decided();

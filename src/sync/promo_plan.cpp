@@ -80,7 +80,7 @@ void plan_new(const Situation& s, const Desired& desired, Plan& plan) {
   plan.operations.push_back(
       create_code(desired, s.identity, usable ? coupon->id : s.identity.coupon_id));
   if (usable)
-    if (auto update = update_coupon(desired, s.identity, *coupon))
+    if (auto update = update_coupon(desired, s.identity, *coupon, s.observed.code))
       plan.operations.push_back(std::move(*update));
   arrive(s, desired, plan.end);
 }
@@ -118,10 +118,13 @@ void plan_existing(const Situation& s, const Desired& desired, Plan& plan) {
     plan.end.wake_at.reset();
   }
   const bool activate = desired.active && !code.active && !exhausted;
-  if (auto update = update_code(code, s.identity, activate))
-    plan.operations.push_back(std::move(*update));
-  if (auto update = update_coupon(desired, s.identity, *coupon))
-    plan.operations.push_back(std::move(*update));
+  // The coupon first: whether it is this row's is told by the mark that the code has now.
+  const auto coupon_update = update_coupon(desired, s.identity, *coupon, s.observed.code);
+  const auto code_update = update_code(code, s.identity, activate);
+  const bool moved = code_update && !activate;
+  if (coupon_update && moved) plan.operations.push_back(*coupon_update);
+  if (code_update) plan.operations.push_back(*code_update);
+  if (coupon_update && !moved) plan.operations.push_back(*coupon_update);
 }
 
 /// Terms that can't be told: invalid, or not before prices are read.

@@ -69,7 +69,7 @@ struct Identity {
   std::string installation;  ///< metadata[stripe_sync_installation]
   std::string row;           ///< metadata[stripe_sync_row]: "public.promo_codes/42"
   std::string coupon_id;     ///< id the next new coupon gets
-  std::string copy_of;       ///< installation this database was copied from; empty = none
+  std::string copy_of{};     ///< installation this database was copied from; empty = none
 };
 
 /// One Stripe request of a plan.

@@ -90,9 +90,13 @@ Operation create_coupon(const Desired& desired, const Identity& identity) {
 }
 
 std::optional<Operation> update_coupon(const Desired& desired, const Identity& identity,
-                                       const Coupon& coupon) {
-  // One coupon may serve codes of several rows: the row it is marked with writes its name.
-  if (owner_of(coupon.metadata, identity) == Owner::other_row) return std::nullopt;
+                                       const Coupon& coupon,
+                                       const std::optional<PromotionCode>& code) {
+  // One coupon may serve codes of several rows: the row it is marked with writes its name. A row
+  // that goes on under another key still has its former mark on both.
+  const bool moved =
+      code && value_of(coupon.metadata, row_mark) == value_of(code->metadata, row_mark);
+  if (!moved && owner_of(coupon.metadata, identity) == Owner::other_row) return std::nullopt;
   stripe::Params params;
   // Without a name Stripe shows the id.
   const bool nameless = desired.name.empty() && coupon.name == coupon.id;

@@ -14,7 +14,8 @@ namespace stripe_sync {
 Operation create_coupon(const Desired& desired, const Identity& identity);
 /// Only what differs; nothing when nothing does.
 std::optional<Operation> update_coupon(const Desired& desired, const Identity& identity,
-                                       const Coupon& coupon);
+                                       const Coupon& coupon,
+                                       const std::optional<PromotionCode>& code);
 Operation create_code(const Desired& desired, const Identity& identity, const std::string& coupon);
 Operation switch_off(const PromotionCode& code);
 /// Marks, and switching on with `activate`; nothing when there is nothing to change.

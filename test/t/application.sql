@@ -7,7 +7,8 @@ CREATE TABLE promo_codes (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   code varchar(50) UNIQUE NOT NULL,
   description text NOT NULL,
-  discount_type varchar(20) NOT NULL CHECK (discount_type IN ('fixed', 'percentage', 'custom_price')),
+  discount_type varchar(20) NOT NULL
+    CHECK (discount_type IN ('fixed', 'percentage', 'custom_price')),
   discount_value decimal(10,2),
   custom_monthly_price decimal(10,2),
   custom_yearly_price decimal(10,2),
@@ -44,13 +45,21 @@ END $$;
 CREATE TRIGGER update_promo_codes_updated_at BEFORE UPDATE ON promo_codes
   FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
 
-INSERT INTO promo_codes (code, description, discount_type, discount_value, custom_monthly_price, custom_yearly_price, max_uses, expires_at) VALUES
-  ('TESTCLIENT70', 'Special pricing for test client - $70/month', 'custom_price', NULL, 70.00, 840.00, 1, now() + interval '1 year'),
-  ('SOFTWAREOWNER', 'Free access for software owner testing', 'custom_price', NULL, 0.00, 0.00, NULL, NULL),
-  ('LAUNCH50', '50% off setup fee for launch customers', 'percentage', NULL, 50.00, NULL, 100, now() + interval '3 months'),
-  ('BETA50', 'Beta testing - 50% off for 6 months', 'percentage', 50.00, NULL, NULL, 50, now() + interval '6 months'),
-  ('FIRSTMONTH', 'First month free for new customers', 'percentage', 100.00, NULL, NULL, NULL, now() + interval '3 months'),
-  ('ENTERPRISE99', 'Special enterprise pricing - $99/month', 'custom_price', NULL, 99.00, 1188.00, 5, now() + interval '1 year');
+INSERT INTO promo_codes (code, description, discount_type,
+  discount_value, custom_monthly_price, custom_yearly_price, max_uses, expires_at)
+VALUES
+  ('TESTCLIENT70', 'Special pricing for test client - $70/month', 'custom_price',
+    NULL, 70.00, 840.00, 1, now() + interval '1 year'),
+  ('SOFTWAREOWNER', 'Free access for software owner testing', 'custom_price',
+    NULL, 0.00, 0.00, NULL, NULL),
+  ('LAUNCH50', '50% off setup fee for launch customers', 'percentage',
+    NULL, 50.00, NULL, 100, now() + interval '3 months'),
+  ('BETA50', 'Beta testing - 50% off for 6 months', 'percentage',
+    50.00, NULL, NULL, 50, now() + interval '6 months'),
+  ('FIRSTMONTH', 'First month free for new customers', 'percentage',
+    100.00, NULL, NULL, NULL, now() + interval '3 months'),
+  ('ENTERPRISE99', 'Special enterprise pricing - $99/month', 'custom_price',
+    NULL, 99.00, 1188.00, 5, now() + interval '1 year');
 
 -- 2: its own beginnings of a sync. The comparison misses changes from and to NULL, and fires on
 -- every write of the row, ours too, because updated_at has changed by then.
@@ -58,7 +67,8 @@ ALTER TABLE promo_codes
   ADD stripe_coupon_id varchar(255) UNIQUE,
   ADD stripe_promotion_code_id varchar(255) UNIQUE,
   ADD synced_at timestamptz,
-  ADD sync_status varchar(50) DEFAULT 'pending' CHECK (sync_status IN ('pending', 'synced', 'error', 'manual')),
+  ADD sync_status varchar(50) DEFAULT 'pending'
+    CHECK (sync_status IN ('pending', 'synced', 'error', 'manual')),
   ADD sync_error text;
 
 CREATE FUNCTION mark_promo_code_for_sync() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -78,7 +88,8 @@ CREATE TRIGGER update_promo_codes_zsync_status BEFORE INSERT OR UPDATE ON promo_
 
 -- 3: a summary that only its owner may refresh
 CREATE MATERIALIZED VIEW promo_code_stats AS
-  SELECT discount_type, count(*) AS codes, sum(used_count) AS used FROM promo_codes GROUP BY discount_type;
+  SELECT discount_type, count(*) AS codes, sum(used_count) AS used
+  FROM promo_codes GROUP BY discount_type;
 
 CREATE FUNCTION refresh_promo_code_stats() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -89,5 +100,6 @@ CREATE TRIGGER refresh_promo_code_stats AFTER INSERT OR UPDATE OR DELETE ON prom
   FOR EACH STATEMENT EXECUTE FUNCTION refresh_promo_code_stats();
 
 -- 4: what the user says for stripe_sync
-ALTER TABLE promo_codes ADD duration text, ADD duration_in_months integer, ADD stripe_product_id text;
+ALTER TABLE promo_codes
+  ADD duration text, ADD duration_in_months integer, ADD stripe_product_id text;
 UPDATE promo_codes SET duration = 'repeating', duration_in_months = 6 WHERE code = 'BETA50';

@@ -196,7 +196,7 @@ TEST(Map, Expiry) {
 TEST(Map, Start) {
   const Desired ahead =
       desired_of(map(percentage({{"starts_at", std::to_string(now + 60) + ".5"}})));
-  EXPECT_EQ(ahead.starts_at, now + 60);
+  EXPECT_EQ(ahead.starts_at, now + 61);
   EXPECT_FALSE(ahead.active);
   for (const std::string& past : {std::to_string(now), std::string("-Infinity")}) {
     const Desired begun = desired_of(map(percentage({{"starts_at", past}})));

@@ -16,9 +16,10 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
-  $KEY start_cluster create_application attach statuses
-  await await_query await_synced await_worker
-  error_of error_is row worker_pid finish
+  $KEY start_cluster create_application attach insert_codes insert_codes_sql
+  statuses row worker_pid try_query
+  await await_query await_synced await_codes await_worker
+  error_of error_is pushed_once finish
 );
 
 our $KEY = $StripeSync::Sandbox::KEY;
@@ -84,6 +85,20 @@ sub attach
         extra_params => [ '-U', 'app_owner' ]);
 }
 
+# Ten percent off, named like its code.
+sub insert_codes_sql
+{
+    return 'INSERT INTO promo_codes (code, description, discount_type, discount_value) VALUES '
+      . join ', ', map { "('$_', '$_', 'percentage', 10)" } @_;
+}
+
+sub insert_codes
+{
+    my ($node, $db, @codes) = @_;
+    $node->safe_psql($db, insert_codes_sql(@codes), extra_params => [ '-U', 'app_owner' ]);
+    return;
+}
+
 # --- looking -------------------------------------------------------------------------------------
 
 # "CODE status" per row, in the codes' order.
@@ -102,6 +117,19 @@ sub row
     my $text = $node->safe_psql($db, "SELECT to_jsonb(q) FROM ($query) q");
     die "no row, or several: $query" if $text eq '' || $text =~ /\n/;
     return JSON::PP->new->decode($text);
+}
+
+# The result of a query, or undef while the server does not take it (it may be recovering).
+sub try_query
+{
+    my ($node, $db, $query, @options) = @_;
+    my %options = @options;
+    # not through psql's input: a server that refuses ends it before that is written
+    my @psql = ('psql', '-XAtq', '-d', $node->connstr($db), @{ $options{extra_params} // [] }, '-c', $query);
+    my ($out, $err) = ('', '');
+    my $done = IPC::Run::run(\@psql, '<', '/dev/null', '>', \$out, '2>', \$err);
+    chomp $out;
+    return $done ? $out : undef;
 }
 
 sub worker_pid
@@ -156,6 +184,18 @@ FROM promo_codes WHERE sync_status = 'pending' AND ($where)
 END
 }
 
+# All of these codes are synced.
+sub await_codes
+{
+    my ($node, $db, $what, @codes) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $list = join ', ', map { "'$_'" } @codes;
+    return await_query($node, $db, <<"END", '', $what, 40);
+SELECT string_agg(concat_ws(' ', code, sync_status, sync_error), '; ')
+FROM promo_codes WHERE code IN ($list) AND sync_status IS DISTINCT FROM 'synced'
+END
+}
+
 # A worker runs, and another one than `other`.
 sub await_worker
 {
@@ -163,9 +203,8 @@ sub await_worker
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     await($what // "a worker serves $db",
         sub {
-            my ($code, $pid) = $node->psql($db, 'SELECT pid FROM stripe_sync.running_worker');
-            my $there = defined $code && $code == 0 && $pid ne '' && $pid ne ($other // '');
-            return ($there, "process " . ($pid // ''));
+            my $pid = try_query($node, $db, 'SELECT pid FROM stripe_sync.running_worker') // '';
+            return ($pid ne '' && $pid ne ($other // ''), "process $pid");
         });
     return worker_pid($node, $db);
 }
@@ -215,18 +254,52 @@ sub error_is
           : !defined $is ? 0
           : ref $want ? $is =~ $want
           : $is eq $want;
-        push @wrong, "$part: " . ($is // 'absent') . "\n  wanted: " . ($want // 'absent') unless $fits;
+        next if $fits;
+        push @wrong, "$part: " . ($is // 'absent') . "\n  wanted: " . ($want // 'absent');
     }
     ok(!@wrong, $what) or diag(join "\n", @wrong);
     return;
 }
+
+# Exactly one coupon and one promotion code in Stripe for each of these rows, and on.
+sub pushed_once
+{
+    my ($node, $db, $sandbox, $what, @codes) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my @coupons = $sandbox->objects('coupons');
+    my @promotion_codes = $sandbox->objects('promotion_codes');
+    my @wrong;
+    foreach my $code (@codes)
+    {
+        my $row = row($node, $db, <<"END");
+SELECT id, stripe_coupon_id, stripe_promotion_code_id FROM promo_codes WHERE code = '$code'
+END
+        my $mark = "public.promo_codes/$row->{id}";
+        my $of_row = sub { ($_[0]{metadata}{stripe_sync_row} // '') eq $mark };
+        my $coupon = join ' ', map { $_->{id} } grep { $of_row->($_) } @coupons;
+        my @same_text = grep { lc $_->{code} eq lc $code } @promotion_codes;
+        my $promotion_code = join ' ',
+          map { $_->{id} } grep { $of_row->($_) && $_->{active} } @same_text;
+        my $all = @same_text;
+        push @wrong, "$code: coupons: $coupon, promotion codes: $promotion_code (of $all)"
+          if $coupon ne ($row->{stripe_coupon_id} // 'none')
+          || $promotion_code ne ($row->{stripe_promotion_code_id} // 'none')
+          || $all != 1;
+    }
+    is(join("\n", @wrong), '', $what);
+    return;
+}
+
+my $broken = join '|', 'PANIC', 'TRAP:', 'terminated by signal (?!9\b)', 'XX000', 'SY000',
+  'cache lookup failed', 'errstart was not called', 'is already held',
+  'not owned by resource owner', 'reference leak';
 
 # Ends a test: the cluster must not have crashed or complained of our own code meanwhile.
 sub finish
 {
     my ($node, %allowed) = @_;
     my $log = slurp_file($node->logfile);
-    my @bad = grep { /PANIC|TRAP:|terminated by signal (?!9\b)|SY000|XX000/ } split /\n/, $log;
+    my @bad = grep { /$broken/ } split /\n/, $log;
     @bad = grep { $_ !~ $allowed{except} } @bad if $allowed{except};
     is(join("\n", @bad), '', 'the server log holds no crash and no internal error');
     $node->stop('fast');

@@ -1,5 +1,5 @@
 # Wrong keys, addresses and workers: nothing is lost, and message, DETAIL, HINT, the health view,
-# the errors view and stripe_sync_check() say what to do. (Wrong tables: test/sql/attach_errors.sql.)
+# the errors view and stripe_sync_check() say what to do. (Wrong tables: test/sql/attach_refused.sql.)
 
 use strict;
 use warnings;
@@ -74,6 +74,13 @@ sub check_fails
         { status => 'fail', detail => ref $detail ? $detail : qr/^\Q$detail\E/, hint => $fix },
         "$what: stripe_sync_check()");
     return;
+}
+
+sub checked
+{
+    my ($item) = @_;
+    return $node->safe_psql('app',
+        "SELECT status, detail, fix FROM stripe_sync_check() WHERE item = '$item'");
 }
 
 my $key_file = PostgreSQL::Test::Utils::tempdir() . '/key';
@@ -178,7 +185,7 @@ is(scalar $sandbox->objects($_), $inserted, "the check made no $_")
   foreach qw(coupons promotion_codes);
 
 chmod 0644, $key_file;
-like($node->safe_psql('app', "SELECT status, detail, fix FROM stripe_sync_check() WHERE item = 'key file'"),
+like(checked('key file'),
     qr/^warn\|others can read the key file: \S+\|chmod 600 /,
     'a key file that others can read is warned of');
 chmod 0600, $key_file;
@@ -249,8 +256,7 @@ is(statuses($node, 'app', "code = '$code'"), "$code pending", 'it waits');
 
 $sandbox->control('POST', 'keys', { key => $restricted, forbid => ['GET /v1/account'] });
 all_synced('a key that may write, but not read its account');
-like($node->safe_psql('app', "SELECT status, detail, fix FROM stripe_sync_check() WHERE item = 'account'"),
-    qr/^warn\|the key may not read its account/, 'is warned of');
+like(checked('account'), qr/^warn\|the key may not read its account/, 'is warned of');
 set_key($KEY);
 
 # --- no worker ------------------------------------------------------------------------------------

@@ -1,0 +1,22 @@
+-- Settings of a database that would change what our statements mean.
+ALTER DATABASE odd SET array_nulls = off;
+ALTER DATABASE odd SET backslash_quote = on;
+ALTER DATABASE odd SET bytea_output = escape;
+ALTER DATABASE odd SET client_encoding = 'LATIN1';
+ALTER DATABASE odd SET datestyle = 'SQL, DMY';
+ALTER DATABASE odd SET default_transaction_deferrable = on;
+ALTER DATABASE odd SET default_transaction_isolation = 'serializable';
+ALTER DATABASE odd SET default_transaction_read_only = on;
+ALTER DATABASE odd SET extra_float_digits = -15;
+ALTER DATABASE odd SET idle_in_transaction_session_timeout = 1;
+ALTER DATABASE odd SET intervalstyle = 'sql_standard';
+ALTER DATABASE odd SET lock_timeout = 1;
+ALTER DATABASE odd SET plan_cache_mode = force_generic_plan;
+ALTER DATABASE odd SET quote_all_identifiers = on;
+ALTER DATABASE odd SET role = 'app_role';
+ALTER DATABASE odd SET row_security = on;
+ALTER DATABASE odd SET search_path = '';
+ALTER DATABASE odd SET standard_conforming_strings = off;
+ALTER DATABASE odd SET statement_timeout = 1;
+ALTER DATABASE odd SET timezone = 'Asia/Kathmandu';
+ALTER DATABASE odd SET transform_null_equals = on;

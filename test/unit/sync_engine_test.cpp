@@ -1,0 +1,256 @@
+#include "fake_world.hpp"
+
+// The engine when nothing is in its way, and its dealings with the store.
+
+namespace stripe_sync::testing {
+namespace {
+
+using Lines = std::vector<std::string>;
+
+TEST(Engine, CreatesACouponAndAPromotionCode) {
+  World world;
+  world.insert("1");
+  world.settle();
+  world.expect_sold("1");
+  EXPECT_EQ(world.sent(), (Lines{"POST /v1/coupons", "POST /v1/promotion_codes"}));
+  EXPECT_EQ(world.row("1").action, "created");
+  EXPECT_EQ(world.row("1").attempts, 0);
+}
+
+TEST(Engine, QuietSendsNothingAndWaitsForEver) {
+  World world;
+  world.insert("1");
+  world.settle();
+  const std::size_t sent = world.transport.log.size();
+  const int claims = world.store.claims;
+  world.run(Millis(7 * 86'400'000));
+  EXPECT_EQ(world.transport.log.size(), sent);
+  EXPECT_LE(world.store.claims, claims + 2);
+  EXPECT_EQ(world.engine->wait(), std::nullopt);
+  EXPECT_EQ(world.engine->jobs(), 0u);
+}
+
+TEST(Engine, WaitsUntilTheNextRowIsDue) {
+  World world;
+  const std::int64_t start = world.clock.unix_seconds() + 3'600;
+  world.insert("1", {{"starts_at", std::to_string(start)}});
+  world.settle();
+  EXPECT_EQ(world.state("1"), "scheduled");
+  EXPECT_TRUE(world.stripe.active_codes("CODE1").empty());
+  world.step(Millis(1));
+  ASSERT_TRUE(world.engine->wait());
+  EXPECT_GT(*world.engine->wait(), Millis(3'500'000));
+  world.run(Millis(3'601'000));
+  world.expect_sold("1");
+}
+
+TEST(Engine, SwitchesOffFirst) {
+  World world;
+  world.limits.max_parallel = 1;
+  world.engine->set_limits(world.limits);
+  world.insert("1");
+  world.settle();
+  for (int i = 2; i <= 9; ++i) world.insert(std::to_string(i));
+  world.edit("1", {{"is_active", "false"}});
+  const std::size_t before = world.transport.log.size();
+  world.settle();
+  EXPECT_EQ(world.sent()[before], "POST /v1/promotion_codes/promo_1");
+  EXPECT_TRUE(world.stripe.active_codes("CODE1").empty());
+  EXPECT_EQ(world.row("1").action, "switched off");
+}
+
+TEST(Engine, ADeletedRowMakesRoomForAnotherOfItsCode) {
+  World world;
+  world.insert("1", {{"code", "SAME"}});
+  world.settle();
+  world.insert("2", {{"code", "SAME"}, {"discount_value", "40"}});
+  world.store.remove("1");
+  world.settle();
+  EXPECT_EQ(world.state("1"), "synced");
+  EXPECT_EQ(world.state("2"), "synced") << world.row("2").reason.message;
+  ASSERT_EQ(world.stripe.active_codes("SAME").size(), 1u);
+  EXPECT_EQ(world.coupons_of("2"), 1u);
+}
+
+TEST(Engine, KeepsToItsLimits) {
+  World world;
+  world.limits.max_parallel = 3;
+  world.engine->set_limits(world.limits);
+  world.transport.fate = [](const Received&) { return Fate{Fate::answered, Millis(2'000)}; };
+  for (int i = 0; i < 20; ++i) world.insert(std::to_string(i));
+  world.settle();
+  EXPECT_EQ(world.transport.most_in_flight, 3u);
+
+  World quick;
+  for (int i = 0; i < 50; ++i) quick.insert(std::to_string(i));
+  const Millis took = quick.settle();
+  EXPECT_GE(took, Millis(8'900));  // 100 requests at 10 a second, ten of them at once
+  EXPECT_LE(took, Millis(11'000));
+}
+
+TEST(Engine, ManyRowsThatNeedNoRequestSettleAtOnce) {
+  World world;
+  for (int i = 0; i < 300; ++i) world.insert(std::to_string(i), {{"discount_value", "NULL"}});
+  EXPECT_LE(world.settle(), Millis(100));
+  EXPECT_TRUE(world.transport.log.empty());
+  EXPECT_EQ(world.state("7"), "parked");
+}
+
+// What waits for a token waits in the database, where it may still change and be overtaken.
+TEST(Engine, AClaimedRowIsSentSoon) {
+  World world;
+  world.limits.rate_per_second = 0.2;
+  world.engine->set_limits(world.limits);
+  for (int i = 1; i <= 4; ++i) world.insert(std::to_string(i));
+  world.run(Millis(2'000));
+  EXPECT_EQ(world.engine->jobs(), 1u);
+  world.insert("9", {{"is_active", "false"}});
+  EXPECT_LE(world.run_until([&] { return world.row("9").settled(); }), Millis(20'000));
+  world.settle();
+}
+
+TEST(Engine, ARowChangedDuringItsPushIsPushedAnew) {
+  World world;
+  world.insert("1");
+  world.step(Millis(10));  // the coupon's request is under way
+  ASSERT_EQ(world.transport.log.size(), 1u);
+  world.edit("1", {{"discount_value", "40"}});
+  world.settle();
+  // Nothing of 50 % was sent after the change.
+  EXPECT_EQ(world.state("1"), "synced");
+  EXPECT_EQ(world.stripe.active_codes("CODE1").size(), 1u);
+  const auto id = world.stripe.active_codes("CODE1").front();
+  const std::string coupon = FakeStripe::field(*world.stripe.code(id), "promotion[coupon]");
+  EXPECT_EQ(FakeStripe::field(world.stripe.coupons.at(coupon), "percent_off"), "40");
+  EXPECT_EQ(world.stripe.codes.size(), 1u);
+}
+
+TEST(Engine, ARowSwitchedOffDuringItsPushEndsOff) {
+  for (int steps = 1; steps < 8; ++steps) {
+    SCOPED_TRACE(steps);
+    World world;
+    world.insert("1");
+    for (int i = 0; i < steps; ++i) world.step(Millis(10));
+    world.edit("1", {{"is_active", "false"}});
+    world.settle();
+    EXPECT_TRUE(world.stripe.active_codes("CODE1").empty());
+    EXPECT_EQ(world.state("1"), "synced");
+  }
+}
+
+TEST(Engine, AnOutcomeThatCannotBeSavedIsKeptAndBlocksNoSlot) {
+  World world;
+  for (int i = 1; i <= 4; ++i) world.insert(std::to_string(i));
+  world.step(Millis(10));
+  for (int i = 1; i <= 4; ++i) world.store.lock(std::to_string(i));
+  world.run(Millis(1'000));
+  EXPECT_EQ(world.engine->jobs(), 4u);
+  for (int i = 5; i <= 8; ++i) world.insert(std::to_string(i));
+  world.run(Millis(3'000));
+  for (int i = 5; i <= 8; ++i) world.expect_sold(std::to_string(i));
+  EXPECT_EQ(world.transport.sent("POST", "/v1/coupons"), 8u);
+
+  world.run(Millis(60'000));
+  for (int i = 1; i <= 4; ++i) world.store.lock(std::to_string(i), false);
+  EXPECT_LE(world.settle(), Millis(3'000));
+  for (int i = 1; i <= 4; ++i) world.expect_sold(std::to_string(i));
+  EXPECT_EQ(world.transport.sent("GET"), 0u);
+  EXPECT_EQ(world.engine->jobs(), 0u);
+}
+
+TEST(Engine, SavingIsTriedAgainAtAWalk) {
+  World world;
+  world.insert("1");
+  world.step(Millis(10));
+  world.store.lock("1");
+  int saves = 0;
+  world.store.step = [&](const char* what) { saves += what == std::string("save") ? 1 : 0; };
+  world.run(Millis(600'000));
+  EXPECT_LE(saves, 620);
+}
+
+TEST(Engine, AnUnlockedRowThatChangedIsNotSentAsItWas) {
+  World world;
+  world.insert("1");
+  world.step(Millis(10));
+  world.store.lock("1");
+  world.run(Millis(2'000));
+  world.edit("1", {{"is_active", "false"}});
+  world.store.lock("1", false);
+  world.settle();
+  EXPECT_TRUE(world.stripe.active_codes("CODE1").empty());
+  for (const auto& sent : world.transport.log) {
+    const bool creates = sent.request.path == "/v1/promotion_codes" && sent.request.writes();
+    EXPECT_TRUE(!creates || sent.request.get("active") == "false");
+  }
+}
+
+TEST(Engine, ASavedDecisionWaitsForASlotUnsaved) {
+  World world;
+  world.limits.max_parallel = 1;
+  world.engine->set_limits(world.limits);
+  world.insert("1");
+  world.step(Millis(10));
+  world.store.lock("1");
+  world.run(Millis(1'000));
+  world.transport.fate = [](const Received&) { return Fate{Fate::lost, Millis(80'000)}; };
+  world.insert("2");
+  world.run(Millis(1'000));
+  world.transport.fate = [](const Received&) { return Fate(); };
+  world.store.lock("1", false);
+  world.run(Millis(10'000));
+  EXPECT_EQ(world.transport.sent("POST", "/v1/promotion_codes"), 0u);
+  world.edit("1", {{"is_active", "false"}});  // the stale creation must not be sent later on
+  world.settle();
+  EXPECT_TRUE(world.stripe.active_codes("CODE1").empty());
+  world.expect_sold("2");
+}
+
+TEST(Engine, AStoreThatFailsIsAskedAtAWalk) {
+  World world;
+  world.store.fails = true;
+  for (int i = 0; i < 500; ++i) world.insert(std::to_string(i), {{"discount_value", "NULL"}});
+  world.run(Millis(60'000));
+  EXPECT_LE(world.engine->jobs(), 70u);
+  EXPECT_LE(world.store.claims, 100);
+  world.store.fails = false;
+  EXPECT_LE(world.settle(), Millis(3'000));
+}
+
+TEST(Engine, ALostLeaseEndsThePush) {
+  World world;
+  world.insert("1");
+  world.step(Millis(10));
+  world.store.steal("1");
+  world.run(Millis(60'000));
+  EXPECT_EQ(world.transport.log.size(), 1u);
+  EXPECT_EQ(world.engine->jobs(), 0u);
+  world.insert("2");
+  EXPECT_GE(world.run_until([&] { return world.row("2").settled(); }), Millis(0));
+  EXPECT_EQ(world.transport.log.size(), 3u);
+}
+
+TEST(Engine, NumbersAreUsedOnce) {
+  World world;
+  world.insert("1");
+  world.settle();
+  for (const char* active : {"false", "true", "false", "true"}) {
+    world.edit("1", {{"is_active", active}});
+    world.settle();
+    EXPECT_EQ(world.stripe.active_codes("CODE1").size(), active == std::string("true") ? 1u : 0u);
+  }
+  std::set<std::string> keys;
+  for (const auto& sent : world.transport.log) keys.insert(sent.request.key);
+  EXPECT_EQ(keys.size(), world.transport.log.size());
+  EXPECT_EQ(world.stripe.replays, 0);
+}
+
+TEST(Engine, SomebodyElsesAnswerIsNotTaken) {
+  World world;
+  world.insert("1");
+  world.step(Millis(10));
+  EXPECT_FALSE(world.engine->handle(4711, stripe::Answer()));
+}
+
+}  // namespace
+}  // namespace stripe_sync::testing
