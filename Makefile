@@ -23,6 +23,8 @@ EXTRA_CLEAN = sql/stripe_sync--$(EXTVERSION).sql $(OBJS:.o=.d) build
 
 REGRESS = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=test --outputdir=.
+ISOLATION = $(patsubst test/specs/%.spec,%,$(sort $(wildcard test/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test --outputdir=.
 
 # PGXS would build bitcode as C++14, and nothing here gains from inlining into queries.
 override with_llvm := no

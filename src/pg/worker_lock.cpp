@@ -103,6 +103,7 @@ bool worker_runs() {
 
 bool wake_worker() {
   return pg_call([] {
+    searched_at = 0;  // asked for: look now
     find_worker();
     if (!known_worker_lives()) return false;
     SetLatch(&worker_proc->procLatch);
