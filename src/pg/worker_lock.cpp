@@ -85,13 +85,13 @@ bool take_worker_lock() {
 
 void keep_worker_lock() {
   if (!is_worker) return;
-  pg_call([] {
+  const bool held = pg_call([] {
     const LOCKTAG tag = lock_tag();
-    if (lock_held_by_me(&tag, ExclusiveLock)) return;
-    if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL) {
-      ereport(FATAL, (errmsg("stripe_sync: another worker serves this database")));
-    }
+    return lock_held_by_me(&tag, ExclusiveLock) ||
+           LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
   });
+  // Of the class that ends a run.
+  if (!held) throw Error(sqlstate("57P01"), "another worker serves this database");
 }
 
 bool worker_runs() {

@@ -98,6 +98,14 @@ TEST(EnginePrices, AStalledReadingDelaysNobodyElseAndIsGivenUp) {
   for (int i = 0; i < 12; ++i) world.expect_sold(std::to_string(i));
 }
 
+TEST(EnginePrices, NotAllRowsOfATableWaitInMemory) {
+  World world;
+  world.transport.fate = [](const Received&) { return Fate{Fate::lost, Millis(80'000)}; };
+  for (int i = 0; i < 300; ++i) world.insert(std::to_string(i), custom);
+  world.run(Millis(9'000));
+  EXPECT_LE(world.engine->jobs(), 20u);
+}
+
 // Not even when prices can't be read and rows wait for them: a few cost no time, many a little.
 TEST(EnginePrices, SwitchingOffNeedsNone) {
   struct Case {

@@ -88,6 +88,18 @@ TEST(Engine, KeepsToItsLimits) {
   EXPECT_LE(took, Millis(11'000));
 }
 
+TEST(Engine, KeepsToLimitsThatWereLowered) {
+  World world;
+  world.transport.fate = [](const Received&) { return Fate{Fate::answered, Millis(500)}; };
+  for (int i = 0; i < 4; ++i) world.insert(std::to_string(i));
+  world.step(Millis(100));
+  EXPECT_EQ(world.transport.in_flight(), 4u);
+  world.limits.max_parallel = 1;
+  world.engine->set_limits(world.limits);
+  world.settle();  // the transport watches
+  for (int i = 0; i < 4; ++i) world.expect_sold(std::to_string(i));
+}
+
 TEST(Engine, ManyRowsThatNeedNoRequestSettleAtOnce) {
   World world;
   for (int i = 0; i < 300; ++i) world.insert(std::to_string(i), {{"discount_value", "NULL"}});
