@@ -118,10 +118,11 @@ void plan_existing(const Situation& s, const Desired& desired, Plan& plan) {
     plan.end.wake_at.reset();
   }
   const bool activate = desired.active && !code.active && !exhausted;
-  // The coupon first: whether it is this row's is told by the mark that the code has now.
   const auto coupon_update = update_coupon(desired, s.identity, *coupon, s.observed.code);
   const auto code_update = update_code(code, s.identity, activate);
-  const bool moved = code_update && !activate;
+  // Of a row that goes on under another key the coupon comes first: that it is this row's is told
+  // by the former mark, which the code still has.
+  const bool moved = owner_of(coupon->metadata, s.identity) == Owner::other_row;
   if (coupon_update && moved) plan.operations.push_back(*coupon_update);
   if (code_update) plan.operations.push_back(*code_update);
   if (coupon_update && !moved) plan.operations.push_back(*coupon_update);
