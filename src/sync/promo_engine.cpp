@@ -10,6 +10,7 @@ namespace {
 constexpr Millis recheck_busy{1'000};  // due rows that could not be claimed: locked, or a group's
 constexpr Millis save_again{100};      // doubling
 constexpr Millis save_again_most{1'000};
+constexpr Millis decision_lasts{1'000};
 // Rows that wait, for prices or to be saved, take no slot, but leases and memory.
 constexpr std::size_t most_waiting = 16;
 constexpr std::size_t most_unsaved = 64;
@@ -223,7 +224,7 @@ void PromoEngine::pump() {
   save_unsaved();
   give_up_on_prices();
   resume_priced();
-  put_back_unsent();
+  review_unsent();
   send_decided();
   claim();
   send_decided();
@@ -265,7 +266,7 @@ void PromoEngine::claim() {
     if (decision.ends()) {
       carry_on(std::move(job), decision);
     } else {
-      jobs_[next_job_++] = Active{std::move(job), decision.send, false};
+      jobs_[next_job_++] = Active{std::move(job), decision.send, clock_.steady()};
     }
   }
   const auto due = store_.next_due();
@@ -304,14 +305,19 @@ void PromoEngine::resume_priced() {
   }
 }
 
-// What was decided on a row is not sent after a pause: the row may say something else by then.
-void PromoEngine::put_back_unsent() {
+// What was decided is sent soon or not as it is: the row may say something else by then, or be
+// another's.
+void PromoEngine::review_unsent() {
   const auto pause = held();
-  if (!pause) return;
   for (auto next = jobs_.begin(); next != jobs_.end();) {
-    const auto entry = next++;
-    if (entry->second.sent) continue;
-    Active active = take_out(entry->first);
+    const auto& [id, unsent] = *next++;
+    const bool old = unsent.operation && clock_.steady() - unsent.decided_at > decision_lasts;
+    if (unsent.sent || (!pause && !old)) continue;
+    Active active = take_out(id);
+    if (!pause) {
+      carry_on(std::move(active.job), Decision{active.operation, {}, {}, false});
+      continue;
+    }
     if (active.operation && active.operation->writes()) {
       active.job.unsettled = Unsettled{*active.operation, std::nullopt, true, false};
     }
@@ -344,7 +350,7 @@ void PromoEngine::carry_on(PromoJob job, const Decision& decision, Millis waited
     const Millis wait = std::clamp(waited * 2, save_again, save_again_most);
     unsaved_.push_back({std::move(job), decision, clock_.steady() + wait, wait});
   } else if (saved == Saved::ok) {
-    jobs_[next_job_++] = Active{std::move(job), decision.send, false};
+    jobs_[next_job_++] = Active{std::move(job), decision.send, clock_.steady()};
   } else {
     claim_at_ = Millis(0);  // a slot is free, and the row itself may be due again
   }
@@ -362,7 +368,7 @@ bool PromoEngine::handle(std::uint64_t id, const stripe::Answer& answer) {
     const Decision decision = decide_after(active.job, *active.operation, answer);
     carry_on(std::move(active.job), decision);
   }
-  put_back_unsent();
+  review_unsent();
   return true;
 }
 

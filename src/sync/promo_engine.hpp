@@ -126,6 +126,7 @@ class PromoEngine {
   struct Active {
     PromoJob job;
     std::optional<Operation> operation;  ///< decided or under way; nothing = waits for prices
+    Millis decided_at;
     bool sent = false;
   };
   /// The application holds the state of its row: to be saved later.
@@ -152,7 +153,7 @@ class PromoEngine {
   void claim();
   void send_decided();
   void resume_priced();
-  void put_back_unsent();
+  void review_unsent();
   void put_back(PromoJob job, const Pause& pause);
   void save_unsaved();
   void give_up_on_prices();

@@ -16,7 +16,7 @@ struct World {
   FakeTransport transport{clock, stripe};
   FakePromoStore store{clock};
   std::minstd_rand random;
-  Millis stale{1'000};    ///< how long what was decided may wait for its token
+  Millis stale{1'001};    ///< how long what was decided may wait for its token
   bool restored = false;  ///< the database: its numbers come again
   PromoEngine::Limits limits;
   std::unique_ptr<stripe::Client> client;

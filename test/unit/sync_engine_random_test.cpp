@@ -14,7 +14,6 @@ class Chaos {
   explicit Chaos(unsigned seed) : world(seed) {
     world.limits.max_parallel = 1 + world.pick(5);
     world.engine->set_limits(world.limits);
-    world.stale = Millis(10'000);  // at the slowest rate
     for (int i = 0; i < 12; ++i) insert();
     world.transport.fate = [this](const Received& request) { return fate(request); };
   }

@@ -229,6 +229,30 @@ TEST(Engine, AStoreThatFailsIsAskedAtAWalk) {
   EXPECT_LE(world.settle(), Millis(3'000));
 }
 
+// The owner may stop pumping: while it verifies a key, say.
+TEST(Engine, AnOldDecisionIsCheckedBeforeItIsSent) {
+  for (const bool stolen : {false, true}) {
+    World world;
+    world.insert("1");
+    world.insert("2");
+    world.step(Millis(10));
+    world.clock.advance(Millis(1'000));
+    while (auto answered = world.client->take()) {
+      world.engine->handle(answered->first, answered->second);
+    }
+    world.clock.advance(Millis(3'600'000));
+    if (stolen) {
+      world.store.steal("1");
+    } else {
+      world.edit("1", {{"is_active", "false"}});
+    }
+    world.run(Millis(10'000));
+    EXPECT_TRUE(world.stripe.active_codes("CODE1").empty());
+    EXPECT_EQ(world.stripe.codes_of("CODE1"), stolen ? 0u : 1u);
+    world.expect_sold("2");
+  }
+}
+
 TEST(Engine, ALostLeaseEndsThePush) {
   World world;
   world.insert("1");
