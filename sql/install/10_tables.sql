@@ -4,6 +4,17 @@
 -- taken for pg_catalog's.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
+-- Codes are compared with Stripe's, and texts cut, as UTF-8.
+DO $$
+BEGIN
+  IF getdatabaseencoding() <> 'UTF8' THEN
+    RAISE EXCEPTION USING ERRCODE = 'SY004',
+      MESSAGE = format('stripe_sync needs a database in encoding UTF8, this one is in %s', getdatabaseencoding()),
+      HINT = 'CREATE DATABASE name ENCODING ''UTF8'' TEMPLATE template0; and move the tables there.';
+  END IF;
+END
+$$;
+
 CREATE SCHEMA stripe_sync;
 COMMENT ON SCHEMA stripe_sync IS 'stripe_sync: internal tables; use the functions and views named stripe_sync_*';
 
@@ -12,6 +23,8 @@ CREATE TABLE stripe_sync.installation (
   id text NOT NULL,
   system_identifier text NOT NULL,
   database oid NOT NULL,
+  host text NOT NULL,
+  timeline integer NOT NULL,
   account text,
   mode text CHECK (mode IN ('test', 'live')),
   key_fingerprint text,
@@ -19,6 +32,7 @@ CREATE TABLE stripe_sync.installation (
   changed_by xid8,
   created_at timestamptz NOT NULL DEFAULT now()
 );
+COMMENT ON COLUMN stripe_sync.installation.host IS 'Hash of machine id and data directory; may change together with the timeline only, when a standby is promoted';
 COMMENT ON COLUMN stripe_sync.installation.copy_of IS 'Installation that this database was copied from: its objects in Stripe are never taken over';
 COMMENT ON COLUMN stripe_sync.installation.key_fingerprint IS 'Empty = whichever account the key opens is accepted';
 COMMENT ON TABLE stripe_sync.installation IS 'Who we are to Stripe; no row = dormant: nothing is written until the first attach or start';
@@ -26,6 +40,7 @@ COMMENT ON TABLE stripe_sync.installation IS 'Who we are to Stripe; no row = dor
 CREATE TABLE stripe_sync.worker (
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   wanted boolean NOT NULL DEFAULT true,
+  paused_since timestamptz,
   blocked_sqlstate text,
   blocked_message text,
   blocked_detail text,

@@ -14,13 +14,27 @@ CREATE FUNCTION stripe_sync.library_version() RETURNS text
   LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'stripe_sync_library_version';
 COMMENT ON FUNCTION stripe_sync.library_version() IS 'Version of the loaded library';
 
+CREATE FUNCTION stripe_sync.host() RETURNS bytea
+  LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'stripe_sync_host';
+COMMENT ON FUNCTION stripe_sync.host() IS 'Machine id and data directory';
+
+CREATE FUNCTION stripe_sync.here(
+  OUT system_identifier text, OUT database oid, OUT host text, OUT timeline integer)
+  RETURNS record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT c.system_identifier::text, d.oid, encode(sha256(stripe_sync.host()), 'hex'),
+    ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer
+  FROM pg_control_system() c, pg_database d
+  WHERE d.datname = current_database();
+END;
+COMMENT ON FUNCTION stripe_sync.here() IS 'Where this database is: what tells it from a copy of it';
+
 CREATE FUNCTION stripe_sync.activate() RETURNS void
   LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-  INSERT INTO stripe_sync.installation (id, system_identifier, database, changed_by)
-  SELECT gen_random_uuid()::text, s.system_identifier::text, d.oid, pg_current_xact_id()
-  FROM pg_control_system() s, pg_database d
-  WHERE d.datname = current_database()
+  INSERT INTO stripe_sync.installation (id, system_identifier, database, host, timeline, changed_by)
+  SELECT gen_random_uuid()::text, h.system_identifier, h.database, h.host, h.timeline, pg_current_xact_id()
+  FROM stripe_sync.here() h
   ON CONFLICT DO NOTHING;
 END;
 COMMENT ON FUNCTION stripe_sync.activate() IS 'Ends the dormancy of a new installation';
@@ -46,6 +60,26 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.stripe_sync_stop() IS 'Stops this database''s worker, also over restarts, until stripe_sync_start(); changes go on being collected';
+
+CREATE FUNCTION @extschema@.stripe_sync_pause() RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE stripe_sync.worker SET paused_since = clock_timestamp() WHERE paused_since IS NULL;
+  PERFORM stripe_sync.wake_worker(at_commit => true);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.stripe_sync_pause() IS 'Stops all writes to Stripe, also over restarts, until stripe_sync_resume(); changes go on being collected';
+
+CREATE FUNCTION @extschema@.stripe_sync_resume() RETURNS void
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE stripe_sync.worker SET paused_since = NULL WHERE paused_since IS NOT NULL;
+  PERFORM stripe_sync.wake_worker(at_commit => true);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.stripe_sync_resume() IS 'Ends stripe_sync_pause(): what was collected is sent';
 
 CREATE FUNCTION stripe_sync.require_worker() RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -133,9 +167,9 @@ BEGIN
   UPDATE stripe_sync.installation i SET
     id = CASE installation WHEN 'new' THEN gen_random_uuid()::text ELSE i.id END,
     copy_of = CASE installation WHEN 'new' THEN i.id ELSE i.copy_of END,
-    system_identifier = (SELECT s.system_identifier::text FROM pg_control_system() s),
-    database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()),
-    key_fingerprint = NULL, changed_by = pg_current_xact_id();
+    system_identifier = h.system_identifier, database = h.database, host = h.host, timeline = h.timeline,
+    key_fingerprint = NULL, changed_by = pg_current_xact_id()
+  FROM stripe_sync.here() h;
   -- a copy may hold an older number than was used
   PERFORM setval('stripe_sync.operation_number', nextval('stripe_sync.operation_number') + 1000000);
   IF installation = 'new' THEN

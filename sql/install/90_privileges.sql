@@ -15,6 +15,8 @@ BEGIN ATOMIC
     ('stripe_sync_retry', 'operator'),
     ('stripe_sync_check', 'operator'),
     ('stripe_sync_start', 'operator'),
+    ('stripe_sync_pause', 'operator'),
+    ('stripe_sync_resume', 'operator'),
     ('stripe_sync_stop', 'operator'),
     ('stripe_sync_pause', 'operator'),
     ('stripe_sync_resume', 'operator'),

@@ -61,6 +61,11 @@ void PromoEngine::set_limits(const Limits& limits) {
   limits_ = limits;
 }
 
+void PromoEngine::block(const Error& reason) {
+  blocked_ = reason;
+  review_unsent();
+}
+
 void PromoEngine::unblock() {
   blocked_.reset();
   reach_.try_again();

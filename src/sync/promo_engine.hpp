@@ -113,6 +113,8 @@ class PromoEngine {
   /// Why nothing can be sent for any row (wrong key, missing permission), if so. The owner clears
   /// it when the cause may be gone.
   const std::optional<Error>& blocked() const { return blocked_; }
+  /// Sends nothing more, what is decided included. What is under way ends as ever.
+  void block(const Error& reason);
   /// Tries again at once; only what Stripe asked to wait for is still waited for.
   void unblock();
 

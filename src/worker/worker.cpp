@@ -10,6 +10,7 @@
 #include "stripe/client.hpp"
 #include "sync/promo_engine.hpp"
 #include "worker/account.hpp"
+#include "worker/forbidden.hpp"
 #include "worker/worker_state.hpp"
 
 #include "pg/api_key.hpp"
@@ -53,7 +54,8 @@ class Worker {
   void configure();
   void unusable(const Error& reason);
   void check_key();
-  std::optional<Error> misplaced() const;
+  bool find_place();
+  bool serves() const;
   void serve_push(std::int64_t number);
   void serve_check(std::int64_t number);
   Millis reconcile_every() const;
@@ -74,6 +76,8 @@ class Worker {
   Waiter waiter_;
 
   Orders orders_;
+  std::optional<Place> here_;
+  bool forbidden_ = false;
   std::string key_;
   std::string key_stamp_;
   std::optional<Error> blocked_;
@@ -149,7 +153,7 @@ void Worker::block(const Error& reason) {
   retry_blocked_at_ = clock_.steady() + retry;
   if (!blocked_ || blocked_->message != reason.message) log_error(LOG, reason);
   blocked_ = reason;
-  if (orders_.active) store_blocked(reason, retry);
+  if (orders_.active) store_blocked(reason, forbidden_ ? std::nullopt : std::optional(retry));
 }
 
 void Worker::unblock() {
@@ -162,28 +166,17 @@ void Worker::unblock() {
   store_.retry_now();
 }
 
-// Why this library and this database must not write to Stripe, whatever the key.
-std::optional<Error> Worker::misplaced() const {
-  if (orders_.sql_version != STRIPE_SYNC_VERSION) {
-    return Error(errcode::usage,
-                 "library " STRIPE_SYNC_VERSION " does not fit extension " + orders_.sql_version,
-                 "", "ALTER EXTENSION stripe_sync UPDATE; and restart the server.");
-  }
-  if (!orders_.same_database) {
-    return Error(errcode::usage, "this database is a copy of the one that was attached",
-                 "Two databases would write to the same Stripe objects.",
-                 "SELECT stripe_sync_rebind('new'); or ('keep') if the original is gone.");
-  }
-  return std::nullopt;
-}
-
 // Asks Stripe whose key this is, when that is not known and may be asked now.
 void Worker::check_key() {
-  if (const auto reason = misplaced()) {
+  const auto reason = forbidden(orders_, *here_);
+  const bool was_forbidden = std::exchange(forbidden_, reason.has_value());
+  if (reason) {
     account_.reset();
+    engine_.block(*reason);
     if (!blocked_ || blocked_->message != reason->message) block(*reason);
     return;
   }
+  if (was_forbidden) retry_blocked_at_ = Millis(0);
   if (account_.verified() || account_.under_way()) return;
   if (blocked_) {
     if (clock_.steady() < retry_blocked_at_) return;
@@ -204,11 +197,11 @@ void Worker::serve_push(std::int64_t number) {
     const bool cheap =
         !reconciled_at_ || clock_.steady() - *reconciled_at_ > 20 * reconcile_took_ + Millis(1'000);
     if (cheap) reconciled_at_.reset();
-    if (!misplaced()) store_.retry_now();
+    if (!forbidden_) store_.retry_now();
   }
   if (account_.under_way()) return;
-  if (!misplaced()) reconcile_if_due();
-  engine_.unblock();
+  if (!misplaced(orders_, *here_)) reconcile_if_due();
+  if (!forbidden_) engine_.unblock();
   store_push_done(number);
   orders_.pushes_done = number;
 }
@@ -217,7 +210,7 @@ void Worker::serve_check(std::int64_t number) {
   if (check_served_ < number) {
     check_served_ = number;
     configure();
-    if (!key_.empty() && !misplaced()) {
+    if (!key_.empty() && !forbidden_) {
       account_.reset();
       account_.begin();
     }
@@ -230,7 +223,8 @@ void Worker::serve_check(std::int64_t number) {
   }
   if (!account_.verified()) {
     const Error reason = blocked_.value_or(Error(errcode::network, "Stripe could not be asked"));
-    found.push_back({"key", "fail", reason.message + " " + reason.detail, reason.hint});
+    found.push_back(
+        {forbidden_ ? "writes" : "key", "fail", reason.message + " " + reason.detail, reason.hint});
     store_probes(found, number);
     orders_.checks_done = number;
     return;
@@ -274,11 +268,17 @@ void Worker::reload() {
   }
 }
 
+// Learns where this database is, once: a server does not move while it runs.
+bool Worker::find_place() {
+  if (!here_) here_ = read_place();
+  return here_.has_value();
+}
+
 // False when this worker shall end.
 bool Worker::round() {
   const Orders before = std::exchange(orders_, read_orders());
   if (!orders_.extension || !orders_.wanted) return false;
-  if (!orders_.active) return true;
+  if (!orders_.active || !find_place()) return true;
   if (!before.fingerprint.empty() && orders_.fingerprint.empty()) {
     account_.reset();  // stripe_sync_rebind(): whoever the key belongs to is accepted
     retry_blocked_at_ = Millis(0);
@@ -286,8 +286,9 @@ bool Worker::round() {
   reload();
   check_key();
   // A copy may be in the middle of being restored: nothing of it is written, not even locally.
-  const bool at_home = !misplaced();
+  const bool at_home = !misplaced(orders_, *here_);
   if (at_home) {
+    if (orders_.place != *here_) store_place(*here_);  // a standby was promoted
     if (!leases_cleared_) leases_cleared_ = store_.clear_leases();
     store_.take_inbox();
   }
@@ -333,16 +334,19 @@ void Worker::take_answers() {
   if (engine_.take_recovered()) store_.retry_now();
 }
 
+// Outcomes are written also while nothing may be sent.
+bool Worker::serves() const {
+  return orders_.active && (engine_.blocked() || (account_.verified() && !blocked_));
+}
+
 Millis Worker::wait_time() {
   Millis wait = longest_wait;
-  if (const auto engine = engine_.wait(); engine && account_.verified() && !blocked_) {
-    wait = std::min(wait, *engine);
-  }
+  if (const auto engine = engine_.wait(); engine && serves()) wait = std::min(wait, *engine);
   if (orders_.active && reconciled_at_) {
     wait = std::min(wait, *reconciled_at_ + reconcile_every() - clock_.steady());
   }
-  if (blocked_) {
-    wait = std::min(wait, std::max(Millis(0), retry_blocked_at_ - clock_.steady()));
+  if (blocked_ && !forbidden_ && !account_.under_way()) {
+    wait = std::min(wait, retry_blocked_at_ - clock_.steady());
   }
   return std::max(wait, Millis(0));
 }
@@ -351,7 +355,7 @@ void Worker::run() {
   bool look = true;
   while (true) {
     if (look && !round()) return;
-    if (orders_.active && account_.verified() && !blocked_) engine_.pump();
+    if (serves()) engine_.pump();
     STRIPE_SYNC_FAULT("sent");
     const Millis wait = wait_time();
     const Millis before = clock_.steady();

@@ -26,9 +26,9 @@ Text text_or_null(const std::string& text) {
 Orders read_orders() {
   static Statement select{
       "SELECT w.wanted, i.id, i.account, i.mode, i.key_fingerprint, e.extversion,"
-      " i.system_identifier = (SELECT c.system_identifier::text FROM pg_control_system() c)"
-      "   AND i.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()),"
-      " p.last_value, w.pushes_done, k.last_value, w.checks_done, w.blocked_since IS NOT NULL"
+      " i.system_identifier, i.database, i.host, i.timeline,"
+      " p.last_value, w.pushes_done, k.last_value, w.checks_done, w.blocked_since IS NOT NULL,"
+      " w.paused_since IS NOT NULL"
       " FROM stripe_sync.worker w CROSS JOIN stripe_sync.push_request p"
       " CROSS JOIN stripe_sync.check_request k"
       " JOIN pg_extension e ON e.extname = 'stripe_sync'"
@@ -47,12 +47,13 @@ Orders read_orders() {
     orders.mode = text(3);
     orders.fingerprint = text(4);
     orders.sql_version = text(5);
-    orders.same_database = text(6) != "f";
-    orders.push_request = std::stoll(text(7));
-    orders.pushes_done = std::stoll(text(8));
-    orders.check_request = std::stoll(text(9));
-    orders.checks_done = std::stoll(text(10));
-    orders.blocked = text(11) == "t";
+    orders.place = {text(6), text(7), text(8), text(9)};
+    orders.push_request = std::stoll(text(10));
+    orders.pushes_done = std::stoll(text(11));
+    orders.check_request = std::stoll(text(12));
+    orders.checks_done = std::stoll(text(13));
+    orders.blocked = text(14) == "t";
+    orders.paused = text(15) == "t";
   });
   if (failed) {
     log_error(LOG, *failed);
@@ -60,6 +61,23 @@ Orders read_orders() {
     orders.active = false;
   }
   return orders;
+}
+
+std::optional<Place> read_place() {
+  static Statement select{
+      "SELECT h.system_identifier, h.database, h.host, h.timeline FROM stripe_sync.here() h"};
+  std::optional<Place> place;
+  in_own_transaction([&] {
+    const Rows rows = select();
+    const auto text = [&](int column) { return rows.at(0, column).value_or(""); };
+    place = Place{text(0), text(1), text(2), text(3)};
+  });
+  return place;
+}
+
+void store_place(const Place& place) {
+  static Statement update{"UPDATE stripe_sync.installation SET host = $1, timeline = $2::integer"};
+  in_own_transaction([&] { update(place.host, place.timeline); });
 }
 
 void store_account(const std::string& account, const std::string& mode,
@@ -76,19 +94,19 @@ void store_account(const std::string& account, const std::string& mode,
   });
 }
 
-void store_blocked(const std::optional<Error>& reason, Millis retry_in) {
+void store_blocked(const std::optional<Error>& reason, std::optional<Millis> retry_in) {
   static Statement update{
       "UPDATE stripe_sync.worker SET blocked_sqlstate = $1, blocked_message = $2,"
       " blocked_detail = $3, blocked_hint = $4,"
       " blocked_since = CASE WHEN $2 IS NOT NULL THEN coalesce(blocked_since, now()) END,"
-      " blocked_until = CASE WHEN $2 IS NOT NULL THEN now() + make_interval(secs => $5::bigint / "
-      "1000.0) END"};
+      " blocked_until = now() + make_interval(secs => $5::bigint / 1000.0)"};
   in_own_transaction([&] {
     if (reason) {
       update(sqlstate_text(reason->sqlstate), reason->message, text_or_null(reason->detail),
-             text_or_null(reason->hint), std::to_string(retry_in.count()));
+             text_or_null(reason->hint),
+             retry_in ? Text(std::to_string(retry_in->count())) : Text());
     } else {
-      update(Text(), Text(), Text(), Text(), Text("0"));
+      update(Text(), Text(), Text(), Text(), Text());
     }
   });
 }

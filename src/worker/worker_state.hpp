@@ -10,17 +10,31 @@
 
 namespace stripe_sync::worker {
 
+/// What tells a database from a copy of it: server and database, and where the server runs.
+struct Place {
+  std::string system_identifier;
+  std::string database;
+  std::string host;
+  std::string timeline;
+
+  bool same_database(const Place& other) const {
+    return system_identifier == other.system_identifier && database == other.database;
+  }
+  bool operator==(const Place&) const = default;
+};
+
 /// What the database says to the worker, read once per round.
 struct Orders {
   bool extension = false;  ///< installed here
   bool wanted = true;      ///< not stopped by stripe_sync_stop()
+  bool paused = false;     ///< by stripe_sync_pause()
   bool active = false;     ///< no longer dormant
   std::string installation;
   std::string account;  ///< remembered; empty = none yet
   std::string mode;
   std::string fingerprint;
   std::string sql_version;
-  bool same_database = true;  ///< system identifier and database are those remembered
+  Place place;  ///< remembered
   std::int64_t push_request = 0, pushes_done = 0;
   std::int64_t check_request = 0, checks_done = 0;
   bool blocked = false;  ///< as stored
@@ -28,11 +42,14 @@ struct Orders {
 
 /// One transaction each; none holds it while waiting for anything.
 Orders read_orders();
+/// Where this database is; nothing if that can't be told now.
+std::optional<Place> read_place();
+void store_place(const Place& place);
 /// Of another account or mode than before nothing is known: all rows are looked at anew.
 void store_account(const std::string& account, const std::string& mode,
                    const std::string& fingerprint);
-/// Nothing = not blocked.
-void store_blocked(const std::optional<Error>& reason, Millis retry_in);
+/// No reason = not blocked; no `retry_in` = until somebody does something.
+void store_blocked(const std::optional<Error>& reason, std::optional<Millis> retry_in);
 void store_push_done(std::int64_t number);
 
 struct Probe {

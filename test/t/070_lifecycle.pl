@@ -352,7 +352,7 @@ restore('--section=pre-data');
 restore('--section=data', '-L', "$files/first");
 $node->reload;  # wakes the worker, in the middle of it
 await_query($node, 'copy', 'SELECT status, reason, next FROM stripe_sync_health',
-    "down|$copied|SELECT stripe_sync_rebind('new'); or ('keep') if the original is gone.", 'the worker sees what it is in');
+    "down|$copied|SELECT stripe_sync_rebind('new'); or ('keep') if the original is gone (moved, pg_upgrade).", 'the worker sees what it is in');
 # The comparison of rows and state would be due by then.
 await_query($node, 'copy', "SELECT clock_timestamp() > blocked_since + interval '1.5 s' FROM stripe_sync.worker", 't',
     '(and had time to do harm)');

@@ -36,7 +36,7 @@ sub blocked_as_copy
     await_query($server, $db, 'SELECT status, reason FROM stripe_sync_health', "down|$told",
         "$what: health says so");
     is($server->safe_psql($db, 'SELECT next FROM stripe_sync_health'),
-        "SELECT stripe_sync_rebind('new'); or ('keep') if the original is gone.",
+        "SELECT stripe_sync_rebind('new'); or ('keep') if the original is gone (moved, pg_upgrade).",
         "$what: and what to do");
     return;
 }
@@ -66,7 +66,7 @@ $node->safe_psql('copy', "UPDATE promo_codes SET is_active = false WHERE code = 
 insert_codes($node, 'copy', 'COPIED');
 my $push = row($node, 'copy', "SELECT * FROM stripe_sync_promo('CODE1')");
 is("$push->{status} $push->{error}", "pending $told", 'stripe_sync_promo() says why nothing is sent');
-like($node->safe_psql('copy', "SELECT status, detail FROM stripe_sync_check() WHERE item = 'key'"),
+like($node->safe_psql('copy', "SELECT status, detail FROM stripe_sync_check() WHERE item = 'writes'"),
     qr/^fail\|\Q$told\E/, 'stripe_sync_check() too');
 insert_codes($node, 'app', 'ORIGINAL');
 await_codes($node, 'app', 'the original goes on', 'ORIGINAL');
@@ -126,6 +126,12 @@ await_worker($standby, 'app', 'promoted it has one');
 insert_codes($standby, 'app', 'PROMOTED');
 await_codes($standby, 'app', 'which serves', 'PROMOTED');
 is(scalar $sandbox->writes($mark), 2, 'and sends nothing anew');
+my $place = 'SELECT host, timeline FROM stripe_sync.installation';
+is($standby->safe_psql('app', $place), $standby->safe_psql('app', 'SELECT host, timeline FROM stripe_sync.here()'),
+    'it remembers where it is now');
+$standby->restart;
+insert_codes($standby, 'app', 'RESTARTED');
+await_codes($standby, 'app', 'so that it serves after a restart, too', 'RESTARTED');
 
 # --- the original is gone, the copy takes its place -----------------------------------------------
 

@@ -1,0 +1,35 @@
+#include "worker/forbidden.hpp"
+
+namespace stripe_sync::worker {
+
+std::optional<Error> misplaced(const Orders& orders, const Place& here) {
+  if (orders.sql_version != STRIPE_SYNC_VERSION) {
+    return Error(errcode::usage,
+                 "library " STRIPE_SYNC_VERSION " does not fit extension " + orders.sql_version, "",
+                 "ALTER EXTENSION stripe_sync UPDATE; and restart the server.");
+  }
+  const char* hint =
+      "SELECT stripe_sync_rebind('new'); or ('keep') if the original is gone (moved, pg_upgrade).";
+  if (!orders.place.same_database(here)) {
+    return Error(errcode::usage, "this database is a copy of the one that was attached",
+                 "Two databases would write to the same Stripe objects.", hint);
+  }
+  if (orders.place.host != here.host && orders.place.timeline == here.timeline) {
+    return Error(errcode::usage, "this database runs on another machine or in another directory",
+                 "No standby was promoted: it was moved or copied. Two databases would write to "
+                 "the same Stripe objects.",
+                 hint);
+  }
+  return std::nullopt;
+}
+
+std::optional<Error> forbidden(const Orders& orders, const Place& here) {
+  if (auto reason = misplaced(orders, here)) return reason;
+  if (orders.paused) {
+    return Error(errcode::usage, "writes to Stripe are paused",
+                 "What is changed goes on being collected.", "SELECT stripe_sync_resume();");
+  }
+  return std::nullopt;
+}
+
+}  // namespace stripe_sync::worker

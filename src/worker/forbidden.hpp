@@ -1,0 +1,16 @@
+#pragma once
+
+#include <optional>
+
+#include "worker/worker_state.hpp"
+
+namespace stripe_sync::worker {
+
+/// Why this library and this database must not be served at all: nothing is written to Stripe, nor
+/// to a table.
+std::optional<Error> misplaced(const Orders& orders, const Place& here);
+
+/// Why nothing is written to Stripe, whatever the key.
+std::optional<Error> forbidden(const Orders& orders, const Place& here);
+
+}  // namespace stripe_sync::worker
