@@ -19,6 +19,15 @@ def account(store: Store) -> dict:
         'email': 'owner@example.com',
         'metadata': {},
         'payouts_enabled': True,
-        'settings': {'dashboard': {'display_name': 'Sandbox', 'timezone': 'Etc/UTC'}},
+        'settings': {
+            'branding': {'icon': None, 'logo': None, 'primary_color': None,
+                         'secondary_color': None},
+            'card_payments': {'statement_descriptor_prefix': None,
+                              'statement_descriptor_prefix_kana': None,
+                              'statement_descriptor_prefix_kanji': None},
+            'dashboard': {'display_name': 'Sandbox', 'timezone': 'Etc/UTC'},
+            'payments': {'statement_descriptor': None, 'statement_descriptor_kana': None,
+                         'statement_descriptor_kanji': None},
+        },
         'type': 'standard',
     }

@@ -5,7 +5,7 @@ import copy
 import json
 import sys
 import traceback
-from typing import Callable, Dict
+from typing import Callable, Dict, Optional
 from urllib.parse import unquote
 
 import account
@@ -23,6 +23,7 @@ from faults import WorldReset
 from idempotency import Answer
 from keys import Key, authorise
 from promotion_codes import PromotionCodes
+from record import Record
 from request_log import Request
 from resource import Call, Resource
 from validate import Hash, Param
@@ -35,12 +36,18 @@ Execution = Callable[[], Answer]
 
 
 class Api:
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, world: World, record: Optional[Record] = None) -> None:
+        self.world, self._record = world, record
 
     def answer(self, request: Request,
                around: Callable[[Execution], Answer] = lambda run: run()) -> Answer:
         """Answer a request. `around` wraps the execution (inside the idempotency layer)."""
+        answer = self._answer(request, around)
+        if self._record:
+            self._record.add(request, self.world.config, answer)
+        return answer
+
+    def _answer(self, request: Request, around: Callable[[Execution], Answer]) -> Answer:
         livemode = False
         try:
             key = self.world.keys.authenticate(request.authorization)
@@ -187,8 +194,7 @@ def _find(call: Call, resource: Resource, id: str) -> dict:
 
 def _shown(call: Call, obj: dict, expand: list) -> dict:
     # Events keep the rendering of their creation, whatever version asks (section 11.2).
-    return obj if obj['object'] == 'event' else shapes.present(
-        call.store, obj, call.version, expand)
+    return obj if obj['object'] == 'event' else shapes.present(call, obj, expand)
 
 
 def _marker(resource: Resource, id: str) -> dict:

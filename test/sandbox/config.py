@@ -14,6 +14,7 @@ _VERSION = re.compile(r'\d{4}-\d{2}-\d{2}(\.[a-z]+)?')
 SWITCHES: Dict[str, tuple] = {
     'third_percent_decimal': ('refuse', 'round'),
     'deleted_coupon_id_reuse': ('refuse', 'allow'),
+    'deleted_coupon_expanded': ('coupon', 'marker'),
     'coupon_id_characters': ('safe', 'any'),
     'forever_amount_off': ('allow', 'refuse'),
     'currency_options_base': ('include', 'omit'),
@@ -33,6 +34,10 @@ class Config:
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
+
+    @property
+    def switched(self) -> bool:
+        return any(self[name] != choices[0] for name, choices in SWITCHES.items())
 
     def update(self, values: Dict[str, Any]) -> None:
         for name, value in values.items():

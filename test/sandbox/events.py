@@ -1,6 +1,7 @@
 """Snapshot events (stripe.md sections 11.2 and 11.4)."""
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Callable, Optional
 
 import shapes
@@ -14,13 +15,12 @@ RETENTION = 30 * 24 * 3600
 
 def emit(call: Call, type: str, obj: dict, before: Optional[dict] = None) -> None:
     """Record a change. `data.object` is rendered now, nothing expanded, and stays so for ever."""
-    version = call.config['api_version']
-    data = {'object': shapes.present(call.store, obj, version)}
+    call = replace(call, version=call.config['api_version'])
+    data = {'object': shapes.present(call, obj)}
     if before is not None:
-        data['previous_attributes'] = _previous(
-            shapes.present(call.store, before, version), data['object'])
+        data['previous_attributes'] = _previous(shapes.present(call, before), data['object'])
     call.store['event'].add({
-        'id': 'evt_' + random_text(24), 'object': 'event', 'api_version': version,
+        'id': 'evt_' + random_text(24), 'object': 'event', 'api_version': call.version,
         'created': int(call.now), 'data': data, 'livemode': call.store.livemode,
         'pending_webhooks': 0, 'type': type,
         'request': {'id': call.request_id, 'idempotency_key': call.idempotency_key}})

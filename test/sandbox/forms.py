@@ -12,17 +12,16 @@ _NAME = re.compile(r'([^\[\]]+)((?:\[[^\[\]]*\])*)')
 _BRACKET = re.compile(r'\[([^\[\]]*)\]')
 
 
-def flatten(*encoded: str) -> Dict[str, str]:
+def flatten(encoded: str) -> Dict[str, str]:
     """Bracket path -> value; `types[]` is numbered, so that it equals `types[0]`, `types[1]`."""
     flat: Dict[str, str] = {}
     used: Counter = Counter()
-    for text in encoded:
-        for name, value in parse_qsl(text, keep_blank_values=True):
-            while '[]' in name:
-                head, tail = name.split('[]', 1)
-                name = f'{head}[{used[head]}]{tail}'
-                used[head] += 1
-            flat[name] = value
+    for name, value in parse_qsl(encoded, keep_blank_values=True):
+        while '[]' in name:
+            head, tail = name.split('[]', 1)
+            name = f'{head}[{used[head]}]{tail}'
+            used[head] += 1
+        flat[name] = value
     return flat
 
 

@@ -17,6 +17,7 @@ class Request:
     id: str
     method: str
     path: str
+    encoded: str  # the parameters as they came
     params: Dict[str, str]
     authorization: Optional[str] = field(default=None, repr=False)
     idempotency_key: Optional[str] = None

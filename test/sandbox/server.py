@@ -10,6 +10,7 @@ import forms
 from api import Api
 from control import Control
 from misbehaviour import misbehave
+from record import Record
 from request_log import Request
 from store import random_text
 from wire import Wire, head
@@ -45,9 +46,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve_api(self, path: str, query: str, body: bytes) -> None:
         world, headers = self.server.world, self.headers
+        encoded = '&'.join(filter(None, (query, body.decode(errors='replace'))))
         request = Request(
-            'req_' + random_text(14), self.command, path,
-            forms.flatten(query, body.decode(errors='replace')),
+            'req_' + random_text(14), self.command, path, encoded, forms.flatten(encoded),
             headers.get('Authorization'), headers.get('Idempotency-Key'),
             headers.get('Stripe-Version'), headers.get('User-Agent'))
         world.log.add(request)
@@ -66,9 +67,10 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, port: int, world: World, tls: Optional[ssl.SSLContext] = None) -> None:
+    def __init__(self, port: int, world: World, tls: Optional[ssl.SSLContext] = None,
+                 record: Optional[Record] = None) -> None:
         super().__init__(('127.0.0.1', port), Handler)
-        self.world, self.api, self.control = world, Api(world), Control(world)
+        self.world, self.api, self.control = world, Api(world, record), Control(world)
         self._tls = tls
 
     def get_request(self) -> Any:

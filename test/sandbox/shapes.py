@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Tuple
 
 from config import CLOVER
 from errors import invalid
-from store import Store
+from resource import Call
 from validate import ListOf, Text
 
 Path = Tuple[str, ...]
@@ -52,20 +52,20 @@ def check_expand(paths: List[str], kind: str, version: str, in_list: bool) -> Li
     return checked
 
 
-def present(store: Store, obj: dict, version: str, expand: List[Path] = []) -> dict:
-    out = _visible(store, obj, version)
+def present(call: Call, obj: dict, expand: List[Path] = []) -> dict:
+    out = _visible(call, obj)
     for path in expand:
-        _expand(store, out, obj, version, path)
+        _expand(call, out, obj, path)
     return out
 
 
-def _visible(store: Store, obj: dict, version: str) -> dict:
+def _visible(call: Call, obj: dict) -> dict:
     out = dict(obj)
     for path in HIDDEN.get(obj['object'], ()):
         _drop(out, path)
-    if obj['object'] == 'promotion_code' and before_clover(version):
-        coupon = store.last_seen('coupon', out.pop('promotion')['coupon'])
-        out['coupon'] = _visible(store, coupon, version)
+    if obj['object'] == 'promotion_code' and before_clover(call.version):
+        coupon = call.store.last_seen('coupon', out.pop('promotion')['coupon'])
+        out['coupon'] = _visible(call, coupon)
     return out
 
 
@@ -88,35 +88,35 @@ def _expandable(kind: str, path: Path, version: str) -> bool:
     return False
 
 
-def _expand(store: Store, out: dict, obj: dict, version: str, path: Path) -> None:
+def _expand(call: Call, out: dict, obj: dict, path: Path) -> None:
     kind = obj['object']
     if path in HIDDEN.get(kind, ()):
         _reveal(out, obj, path)
         return
-    if kind == 'promotion_code' and before_clover(version) and path[0] == 'coupon':
-        coupon = store.last_seen('coupon', obj['promotion']['coupon'])
-        _expand(store, out['coupon'], coupon, version, path[1:])
+    if kind == 'promotion_code' and before_clover(call.version) and path[0] == 'coupon':
+        coupon = call.store.last_seen('coupon', obj['promotion']['coupon'])
+        _expand(call, out['coupon'], coupon, path[1:])
         return
-    for reference, target in _references(kind, version).items():
+    for reference, target in _references(kind, call.version).items():
         if path[:len(reference)] == reference:
-            _follow(store, out, obj, version, reference, target, path[len(reference):])
+            _follow(call, out, obj, reference, target, path[len(reference):])
             return
 
 
-def _follow(store: Store, out: dict, obj: dict, version: str, reference: Path, target: str,
-            rest: Path) -> None:
+def _follow(call: Call, out: dict, obj: dict, reference: Path, target: str, rest: Path) -> None:
     id = _get(obj, reference)
     if id is None:
         return
-    referred = store[target].get(id)
+    # By the SDK's types a deleted coupon stays a coupon, where others become a marker (section 10).
+    stays = target == 'coupon' and call.config['deleted_coupon_expanded'] == 'coupon'
+    referred = call.store.last_seen(target, id) if stays else call.store[target].get(id)
     if referred is None:
-        # A deleted object is represented by its marker (section 10).
         _put(out, reference, {'id': id, 'object': target, 'deleted': True})
         return
     if not isinstance(_get(out, reference), dict):
-        _put(out, reference, _visible(store, referred, version))
+        _put(out, reference, _visible(call, referred))
     if rest:
-        _expand(store, _get(out, reference), referred, version, rest)
+        _expand(call, _get(out, reference), referred, rest)
 
 
 def _reveal(out: dict, obj: dict, path: Path) -> None:

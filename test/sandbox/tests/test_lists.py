@@ -136,10 +136,13 @@ class ExpandTest(SandboxTest):
         self.refused('GET', 'promotion_codes', {'expand[]': 'data.promotion.coupon'},
                      headers={'Stripe-Version': OLD}, param='expand')
 
-    def test_deleted_reference_is_a_marker(self):
+    def test_deleted_coupon(self):
         self.ok('DELETE', 'coupons/C')
-        code = self.get(f'promotion_codes/{self.made["id"]}', {'expand[]': 'promotion.coupon'})
-        self.assertEqual(code['promotion']['coupon'],
+        code = f'promotion_codes/{self.made["id"]}', {'expand[]': 'promotion.coupon'}
+        coupon = self.get(*code)['promotion']['coupon']
+        self.assertEqual((coupon['percent_off'], coupon['valid']), (50, False))
+        self.config(deleted_coupon_expanded='marker')
+        self.assertEqual(self.get(*code)['promotion']['coupon'],
                          {'id': 'C', 'object': 'coupon', 'deleted': True})
 
     def test_at_most_four_levels(self):
