@@ -11,6 +11,7 @@
 #include "pg/guc.hpp"
 #include "pg/role.hpp"
 #include "pg/spi.hpp"
+#include "pg/time_limit.hpp"
 
 namespace stripe_sync::pg {
 
@@ -49,9 +50,12 @@ Result<std::string> from_vault() {
     if (!view.single()) throw Error(errcode::authentication, "Vault is not installed here");
     const Oid owner = table_owner(static_cast<Oid>(std::stoul(*view.single())));
     as_role(owner, [&] {
-      rows =
-          run_once(std::string("SELECT v.decrypted_secret FROM ") + name +
-                   " v WHERE v.name OPERATOR(pg_catalog.=) " + quote_literal(guc::vault_api_key));
+      const bool ended = in_time(Millis(guc::table_timeout), [&] {
+        rows =
+            run_once(std::string("SELECT v.decrypted_secret FROM ") + name +
+                     " v WHERE v.name OPERATOR(pg_catalog.=) " + quote_literal(guc::vault_api_key));
+      });
+      if (!ended) throw Error(errcode::authentication, "Vault did not answer in time");
     });
   });
   if (failed || rows.empty() || !rows.single()) {

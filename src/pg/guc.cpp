@@ -21,6 +21,7 @@ int rate_limit;
 int reconcile_interval;
 int connect_timeout;
 int request_timeout;
+int table_timeout;
 
 namespace {
 
@@ -77,6 +78,9 @@ void define() {
              INT_MAX, GUC_UNIT_MS);
   define_int("stripe_sync.request_timeout", "Time for one whole request.", &request_timeout, 80'000,
              100, INT_MAX, GUC_UNIT_MS);
+  define_int("stripe_sync.table_timeout",
+             "Time for reading or writing one row of a promo table, with its triggers.",
+             &table_timeout, 10'000, 100, INT_MAX / whole_table, GUC_UNIT_MS);
   MarkGUCPrefixReserved("stripe_sync");
 }
 

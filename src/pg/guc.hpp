@@ -14,6 +14,10 @@ extern int rate_limit;
 extern int reconcile_interval;  ///< seconds
 extern int connect_timeout;     ///< milliseconds
 extern int request_timeout;     ///< milliseconds
+extern int table_timeout;       ///< milliseconds
+
+/// Comparing a whole table may take so many times table_timeout.
+constexpr int whole_table = 10;
 
 /// Defines the settings; from _PG_init.
 void define();

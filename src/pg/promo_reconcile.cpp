@@ -3,6 +3,7 @@
 
 #include "json/json.hpp"
 
+#include "pg/guc.hpp"
 #include "pg/log.hpp"
 #include "pg/promo_state_sql.hpp"
 #include "pg/promo_store.hpp"
@@ -77,9 +78,8 @@ void mark_dropped_tables() {
 }  // namespace
 
 void reconcile_table(PromoTable& table) {
-  const Oid owner = table_owner(table.oid());
   std::vector<Text> rows;
-  as_role(owner, [&] { rows = table.all_rows(); });
+  table.as_owner([&] { rows = table.all_rows(); }, guc::whole_table);
   take_changed(table.oid(), rows);
   // The rows were read under an older snapshot than the state: each contradiction is looked at
   // once more before it is believed.
@@ -87,7 +87,7 @@ void reconcile_table(PromoTable& table) {
   for (std::size_t i = 0; i < suspects.size(); ++i) {
     const std::string key = *suspects.at(i, 0);
     bool there = false;
-    as_role(owner, [&] { there = table.read(key).has_value(); });
+    table.as_owner([&] { there = table.read(key).has_value(); });
     const bool deleted = *suspects.at(i, 1) == "t";
     if (there && deleted) mark_back(table.oid(), key);
     if (!there && !deleted) mark_missing(table.oid(), key);

@@ -87,8 +87,8 @@ bool SpiPromoStore::load(const Rows& due, std::size_t i, PromoJob& job, Error& w
   }
   if (table == nullptr) return false;
   std::optional<PromoTable::Found> found;
-  const auto failed = in_subtransaction(
-      [&] { as_role(table_owner(table->oid()), [&] { found = table->read(job.key); }); });
+  const auto failed =
+      in_subtransaction([&] { table->as_owner([&] { found = table->read(job.key); }); });
   if (failed && may_pass(*failed)) {
     why = *failed;
     return false;
@@ -286,7 +286,7 @@ void SpiPromoStore::project(PromoJob& job, const PromoTable::Projection& project
   if (table == nullptr) return;
   bool locked = false;
   const auto failed = in_subtransaction([&] {
-    as_role(table_owner(table->oid()), [&] {
+    table->as_owner([&] {
       const auto found = table->lock(job.key);
       // Somebody holds it, or it is not the row that was pushed: nothing is said about it yet.
       locked = found ? found->hash != job.row_hash : table->read(job.key).has_value();

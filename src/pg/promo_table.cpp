@@ -1,9 +1,10 @@
 #include "pg/promo_table.hpp"
 
+#include <algorithm>
 #include <cstring>
 
+#include "pg/guc.hpp"
 #include "pg/own_write.hpp"
-#include "pg/role.hpp"
 
 namespace stripe_sync::pg {
 
@@ -72,6 +73,23 @@ PromoTable::~PromoTable() {
   for (SPIPlanPtr plan : {read_, lock_, project_}) {
     if (plan != nullptr) SPI_freeplan(plan);
   }
+}
+
+// Halved each time it was not enough, down to a second: many rows whose trigger never ends cost
+// little more than one.
+Millis PromoTable::time_limit() const {
+  const Millis whole{guc::table_timeout};
+  return std::min(whole, std::max(Millis(1'000), whole / (1 << std::min(took_too_long_, 20))));
+}
+
+Error PromoTable::out_of_time(Millis limit) const {
+  Error error(errcode::usage,
+              label_ + " did not answer within " + std::to_string(limit.count()) + " ms",
+              "One of its triggers, constraints or functions took longer than "
+              "stripe_sync.table_timeout allows, and was cancelled.",
+              "Make it quicker, or raise stripe_sync.table_timeout.");
+  error.from_pg = true;
+  return error;
 }
 
 void PromoTable::load_types(const json::Value& columns) {

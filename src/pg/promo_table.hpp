@@ -9,7 +9,9 @@
 #include "json/json.hpp"
 #include "sync/promo_row.hpp"
 
+#include "pg/role.hpp"
 #include "pg/spi.hpp"
+#include "pg/time_limit.hpp"
 
 namespace stripe_sync::pg {
 
@@ -26,8 +28,8 @@ std::string key_expression(const std::string& alias, const std::vector<std::stri
 /// Strings of a JSON array.
 std::vector<std::string> text_list(const json::Value& array);
 
-/// A user's promo table as attached, with the statements that read and write it. They run as the
-/// table's owner (as_role) and name everything in full.
+/// A user's promo table as attached, with the statements that read and write it: to be run
+/// as_owner(). They name everything in full.
 class PromoTable {
  public:
   /// From the attachment's row; reads the columns' types. `label` is schema.table, unquoted.
@@ -40,6 +42,20 @@ class PromoTable {
   Oid oid() const { return oid_; }
   const std::string& label() const { return label_; }
   const std::shared_ptr<const AttachSettings>& settings() const { return settings_; }
+
+  /// Runs `f`, which reads or writes the table, with its owner's rights; in the worker only for so
+  /// long (stripe_sync.table_timeout), since code of the owner's may run. `times`: a multiple of
+  /// it.
+  template <class F>
+  void as_owner(const F& f, int times = 1) {
+    as_role(table_owner(oid_), [&] {
+      if (!IsBackgroundWorker) return f();
+      const Millis limit = time_limit() * times;
+      const bool ended = in_time(limit, f);
+      took_too_long_ = ended ? 0 : took_too_long_ + 1;
+      if (!ended) throw out_of_time(limit);
+    });
+  }
 
   struct Found {
     PromoRow row;  ///< sync_status and the ids among it
@@ -74,6 +90,8 @@ class PromoTable {
     std::string raw_name;
   };
   void load_types(const json::Value& columns);
+  Millis time_limit() const;
+  Error out_of_time(Millis limit) const;
   std::string item_expression(const std::string& item) const;
   std::string hash_expression() const;
   std::string key_condition() const;
@@ -88,6 +106,7 @@ class PromoTable {
   std::map<std::string, Column, std::less<>> columns_;
   std::vector<std::string> key_types_;
   std::shared_ptr<const AttachSettings> settings_;
+  int took_too_long_ = 0;  ///< times in a row
   SPIPlanPtr read_ = nullptr;
   SPIPlanPtr lock_ = nullptr;
   SPIPlanPtr project_ = nullptr;
