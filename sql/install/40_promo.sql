@@ -115,7 +115,7 @@ BEGIN
   UPDATE stripe_sync.promo_state s
   SET state = 'pending', settled = NULL, attempts = 0, next_attempt = clock_timestamp(), changed_at = clock_timestamp(),
       changed_by = pg_current_xact_id(), generation = s.generation + 1
-  WHERE s.code_key = stripe_sync.code_key(code) AND s.state <> 'missing';
+  WHERE s.code_key = stripe_sync.code_key(code) AND s.state <> 'missing' AND NOT (s.deleted AND s.state = 'excluded');
   GET DIAGNOSTICS changed = ROW_COUNT;
   PERFORM stripe_sync.wake_worker(at_commit => true);
   RETURN changed;

@@ -13,9 +13,6 @@ namespace stripe_sync::pg {
 
 namespace {
 
-constexpr const char* left_alone = "Its code in Stripe is left as it is.";
-constexpr const char* check = "SELECT * FROM stripe_sync_check();";
-
 void take_changed(Oid table, const std::vector<Text>& rows) {
   static Statement insert{
       "INSERT INTO stripe_sync.promo_state AS s (promo_table, key, code, off, changed_by)"
@@ -54,15 +51,16 @@ void mark_missing(Oid table, const std::string& key) {
       "     WHERE i.promo_table = $1::oid AND i.key = $2)"};
   as_extension_owner([&] {
     update(std::to_string(table), key, sqlstate_text(errcode::usage),
-           "the row vanished without our trigger seeing it deleted", left_alone, check);
+           "the row vanished without our trigger seeing it deleted", promo_state::missing_detail,
+           promo_state::missing_hint);
   });
 }
 
 void mark_back(Oid table, const std::string& key) {
   static Statement update{
-      "UPDATE stripe_sync.promo_state SET deleted = false, state = 'pending',"
+      "UPDATE stripe_sync.promo_state SET deleted = false, off = false, state = 'pending',"
       " next_attempt = clock_timestamp(), generation = generation + 1"
-      " WHERE promo_table = $1::oid AND key = $2 AND deleted"};
+      " WHERE promo_table = $1::oid AND key = $2 AND (deleted OR state = 'missing')"};
   as_extension_owner([&] { update(std::to_string(table), key); });
 }
 
@@ -70,12 +68,22 @@ void mark_dropped_tables() {
   static Statement update{
       "UPDATE stripe_sync.promo_state s SET state = 'missing', next_attempt = NULL, sqlstate = $1,"
       " reason = 'the promo table no longer exists', detail = $2, hint = $3"
-      " WHERE s.state <> 'missing' AND NOT EXISTS"
+      " WHERE s.state NOT IN ('missing', 'excluded') AND NOT s.deleted AND NOT EXISTS"
       "   (SELECT FROM pg_class c WHERE c.oid = s.promo_table)"};
-  as_extension_owner([&] { update(sqlstate_text(errcode::usage), left_alone, check); });
+  as_extension_owner([&] {
+    update(sqlstate_text(errcode::usage), promo_state::missing_detail, promo_state::missing_hint);
+  });
 }
 
 }  // namespace
+
+void take_back(PromoTable& table, const std::vector<std::string>& keys) {
+  for (const std::string& key : keys) {
+    bool there = false;
+    as_role(table_owner(table.oid()), [&] { there = table.read(key).has_value(); });
+    if (there) mark_back(table.oid(), key);
+  }
+}
 
 void reconcile_table(PromoTable& table) {
   std::vector<Text> rows;

@@ -7,6 +7,12 @@
 
 namespace stripe_sync::pg::promo_state {
 
+/// What a row that is missing says besides its reason: its code is held until somebody decides.
+inline constexpr const char* missing_detail = "Its code in Stripe is left as it is.";
+inline constexpr const char* missing_hint =
+    "Insert the row again; if all that is missing is meant to be gone: SELECT * FROM "
+    "stripe_sync_resolve(NULL, 'db');";
+
 /// Due rows, most urgent first, locked; columns as read by SpiPromoStore::load. At most one row of
 /// a normalised code is under way, and what switches off goes before what else waits for the code.
 Rows lock_due(int limit);

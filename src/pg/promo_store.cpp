@@ -154,7 +154,7 @@ std::optional<PromoStore::Claimed> SpiPromoStore::claim_row(const Rows& due, std
     decision.settle =
         Settled{PromoState::missing,
                 Error(errcode::usage, "the row vanished without our trigger seeing it deleted",
-                      "Its code in Stripe is left as it is.", "SELECT * FROM stripe_sync_check();"),
+                      promo_state::missing_detail, promo_state::missing_hint),
                 {},
                 std::nullopt};
   }

@@ -76,4 +76,7 @@ bool may_pass(const Error& error);
 /// Compares one table, in the surrounding transaction: after attaching, and by reconcile().
 void reconcile_table(PromoTable& table);
 
+/// Of rows that are missing, those that are in their table again go on.
+void take_back(PromoTable& table, const std::vector<std::string>& keys);
+
 }  // namespace stripe_sync::pg

@@ -4,11 +4,11 @@
 #include "pg/spi.hpp"
 #include "pg/start_worker.hpp"
 #include "pg/worker_lock.hpp"
+#include "sql/call.hpp"
 #include "sync/money.hpp"
 
 extern "C" {
 #include "catalog/pg_class.h"
-#include "funcapi.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
@@ -16,6 +16,7 @@ extern "C" {
 
 using namespace stripe_sync;
 using namespace stripe_sync::pg;
+using namespace stripe_sync::sql;
 
 namespace {
 
@@ -28,36 +29,6 @@ void require_owner(Oid table) {
   if (owner) return;
   throw Error(sqlstate("42501"), "must be owner of the promo table",
               "Attaching lets the worker read and write it.", "Call it as the table's owner.");
-}
-
-Text argument_text(FunctionCallInfo fcinfo, int n) {
-  if (fcinfo->args[n].isnull) return Text();
-  const Datum value = fcinfo->args[n].value;
-  const char* text = pg_call([=] {
-    Oid output;
-    bool varlena;
-    getTypeOutputInfo(get_fn_expr_argtype(fcinfo->flinfo, n), &output, &varlena);
-    return OidOutputFunctionCall(output, value);
-  });
-  return Text(text);
-}
-
-// All rows of a result of text columns, as this function's.
-void return_rows(FunctionCallInfo fcinfo, const Rows& rows, int columns) {
-  pg_call([=] { InitMaterializedSRF(fcinfo, 0); });
-  ReturnSetInfo* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
-  for (std::size_t row = 0; row < rows.size(); ++row) {
-    std::vector<Datum> values(columns);
-    std::vector<char> nulls(columns);
-    for (int column = 0; column < columns; ++column) {
-      const Text& value = rows.at(row, column);
-      nulls[column] = !value;
-      if (value) values[column] = text_datum(*value);
-    }
-    Datum* data = values.data();
-    bool* flags = reinterpret_cast<bool*>(nulls.data());
-    pg_call([=] { tuplestore_putvalues(result->setResult, result->setDesc, data, flags); });
-  }
 }
 
 // The type of the status column, its length, and the CHECK constraints on it alone; nothing if it
@@ -167,7 +138,7 @@ STRIPE_SYNC_FUNCTION(stripe_sync_attach) {
     start_worker(StartWorker::after_commit);
     wake_worker_at_commit();
   });
-  return_rows(fcinfo, report, 4);
+  return_rows(fcinfo, report);
   return Datum(0);
 }
 

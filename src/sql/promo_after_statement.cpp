@@ -6,6 +6,7 @@
 #include "pg/compat.hpp"
 #include "pg/log.hpp"
 #include "pg/own_write.hpp"
+#include "pg/promo_state_sql.hpp"
 #include "pg/role.hpp"
 #include "pg/spi.hpp"
 #include "pg/worker_lock.hpp"
@@ -134,9 +135,11 @@ std::string move_sql(const Arguments& arguments, bool update) {
          " AND $2::text IS NULL";
 }
 
-constexpr const char* held =
-    " settled = NULL, sqlstate = 'SY004', detail = 'Its code in Stripe is left as it is.',"
-    " hint = 'SELECT * FROM stripe_sync_check();', reason = ";
+std::string held() {
+  return " settled = NULL, sqlstate = 'SY004', detail = " +
+         quote_literal(promo_state::missing_detail) +
+         ", hint = " + quote_literal(promo_state::missing_hint) + ", reason = ";
+}
 
 // Rows left to the user stay so. More than ten rows and a fifth of the table at once may be a
 // mistake: held until confirmed.
@@ -157,7 +160,7 @@ std::string delete_sql(const Arguments& arguments) {
          "= 'true'"
          "   THEN ARRAY['the row is deleted, its promotion code ' || s.promotion_code_id ||"
          "     ' is still active in Stripe: sync_status was manual'] END," +
-         held +
+         held() +
          "CASE WHEN f.state = 'missing' THEN 'deleted together with a large part of its table' END"
          " FROM fate f WHERE s.promo_table = $1::oid AND s.key = f.key"
          " AND f.key IS DISTINCT FROM $2";
@@ -167,7 +170,7 @@ std::string truncate_sql() {
   return "UPDATE stripe_sync.promo_state s SET state = 'missing', next_attempt = NULL,"
          " changed_at = clock_timestamp(), changed_by = pg_current_xact_id(),"
          " generation = s.generation + 1," +
-         std::string(held) +
+         held() +
          "'the table was truncated' WHERE s.promo_table = $1::oid AND NOT s.deleted"
          " AND s.state <> 'excluded' AND $2::text IS NULL";
 }

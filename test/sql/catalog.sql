@@ -54,11 +54,13 @@ WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass) AND o.objid
 
 -- functions of the extension's owner's rights: only public ones, which have nobody's EXECUTE
 SELECT p.oid::regprocedure FROM pg_temp.proc p WHERE p.prosecdef AND p.pronamespace = 'stripe_sync'::regnamespace;
+\pset footer off
 -- the public functions
 SELECT p.oid::regprocedure AS function, CASE WHEN p.prosecdef THEN 'definer' ELSE '' END AS rights,
   CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END AS volatility,
   CASE WHEN p.proisstrict THEN 'strict' ELSE '' END AS nulls, CASE p.proparallel WHEN 's' THEN 'safe' WHEN 'r' THEN 'restricted' ELSE 'unsafe' END AS parallel, l.lanname AS language
 FROM pg_temp.proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.pronamespace = 'public'::regnamespace ORDER BY p.oid::regprocedure::text COLLATE "C";
+\pset footer on
 -- immutable ones look at no table, stable ones write none (of the SQL ones; a C one that is not volatile is named here)
 SELECT p.oid::regprocedure FROM pg_temp.proc p JOIN pg_language l ON l.oid = p.prolang
 WHERE p.provolatile = 'i' AND (l.lanname = 'plpgsql' OR EXISTS (
