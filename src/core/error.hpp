@@ -53,6 +53,7 @@ struct Error : std::exception {
   std::string message;
   std::string detail;
   std::string hint;
+  std::string column;    ///< item of a promo code that it is about; empty = none, or several
   bool from_pg = false;  ///< the surrounding (sub)transaction is unusable
 
   /// Cancel, shutdown, out of memory: must end what is running, never be swallowed.

@@ -33,6 +33,8 @@ using Refusal = std::optional<Error>;
 
 /// SY005: `message` one sentence with the value, `detail` what Stripe needs, `hint` what to change.
 Error invalid(std::string message, std::string detail, std::string hint);
+/// The same about one item of the row.
+Error invalid(const char* column, std::string message, std::string detail, std::string hint);
 /// The error of a value, with the column it stands in.
 Error in_column(const char* column, Error error);
 
@@ -43,6 +45,8 @@ std::string filled_columns(const PromoRow& row, std::initializer_list<const char
 
 /// Discount, duration and products: promo_map_terms.cpp.
 Refusal map_terms(Mapping& mapping);
+/// Adds to what the user is warned of.
+void warn(Mapping& mapping, const char* column, std::string text, std::string remedy = {});
 /// Duration from the row's column, else `fallback` and the settings' months.
 Refusal map_duration(Mapping& mapping, std::string_view fallback);
 /// applies_to from the row's column, else the settings.

@@ -170,7 +170,7 @@ Plan plan_promo(const Situation& s) {
     plan_without_terms(s, plan);
     return plan;
   }
-  plan.end.warnings = desired->warnings;
+  for (const Warning& warning : desired->warnings) plan.end.warnings.push_back(warning.sentence());
   if (code) {
     plan_existing(s, *desired, plan);
   } else {

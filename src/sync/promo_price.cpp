@@ -58,7 +58,8 @@ Refusal read_asked(const PromoRow& row, std::vector<Asked>& prices) {
                prices.end());
   if (prices.empty()) {
     const std::string filled = filled_columns(row, {item::discount_value});
-    return invalid("custom_monthly_price and custom_yearly_price are empty" +
+    return invalid(item::custom_monthly_price,
+                   "custom_monthly_price and custom_yearly_price are empty" +
                        (filled.empty() ? "" : ", while " + filled),
                    "A code of discount_type custom_price needs the price to pay in one of them.",
                    filled.empty()
@@ -69,7 +70,7 @@ Refusal read_asked(const PromoRow& row, std::vector<Asked>& prices) {
   for (const Asked& asked : prices) {
     const Scaled value = scaled_number(asked.text, 9);
     if (value.fault == NumberFault::not_a_number || value.value < 0)
-      return invalid(std::string(asked.column) + " is " + asked.text,
+      return invalid(asked.column, std::string(asked.column) + " is " + asked.text,
                      "The price to pay is a number, 0 or more.",
                      "Set " + std::string(asked.column) + " to the price to pay, or to NULL.");
   }
@@ -90,12 +91,6 @@ Refusal free_of_charge(Mapping& m) {
   m.desired.terms.percent_hundredths = whole;
   if (Refusal refusal = map_duration(m, "forever")) return refusal;
   map_products(m);
-  if (m.desired.terms.duration != "forever") return {};
-  m.desired.warnings.push_back(
-      m.desired.max_redemptions
-          ? "this code makes everything it applies to free for ever"
-          : "ATTENTION: this code makes everything it applies to free for ever, for everybody who "
-            "has it: max_uses is empty, so nothing limits how often it is used");
   return {};
 }
 
@@ -120,6 +115,7 @@ Refusal own_list_price(Mapping& m, std::vector<Asked>& prices) {
   if (reference.empty()) return {};
   Refusal refusal;
   const Price* price = lookup(m, reference, item::stripe_price_id, refusal);
+  if (refusal) refusal->column = item::stripe_price_id;
   if (!price) return refusal;
   for (Asked& asked : prices) {
     if (!has_interval(*price, asked.interval)) continue;
@@ -128,7 +124,8 @@ Refusal own_list_price(Mapping& m, std::vector<Asked>& prices) {
   }
   std::vector<std::string> columns;
   for (const Asked& asked : prices) columns.push_back(asked_text(asked));
-  return invalid("stripe_price_id names " + price_text(*price) + ", but the row asks for " +
+  return invalid(item::stripe_price_id,
+                 "stripe_price_id names " + price_text(*price) + ", but the row asks for " +
                      joined(columns, " and "),
                  "custom_monthly_price needs a list price per month, custom_yearly_price one per "
                  "year.",
@@ -173,15 +170,16 @@ Refusal check_list_price(const Asked& asked, const std::string& currency, const 
                    "Use list prices of one product, or ask for one interval only.");
   if (list.currency != currency)
     return invalid(
+        asked.column,
         asked_text(asked) + " is in " + currency + ", but its list is " + price_text(list),
         "Asked price and list price must be in one currency.",
         "Correct the currency, or name a list price in " + currency + ".");
   if (!has_amount(list))
-    return invalid(price_text(list) + " is no list price for " + asked_text(asked),
+    return invalid(asked.column, price_text(list) + " is no list price for " + asked_text(asked),
                    "A price of tiers, or finer than a minor unit, has no one amount.",
                    "Name a list price with one amount.");
   if (asked.amount >= *list.unit_amount)
-    return invalid(asked_text(asked) + " is not below " + price_text(list),
+    return invalid(asked.column, asked_text(asked) + " is not below " + price_text(list),
                    "A coupon can only take something off the list price.",
                    "Set " + std::string(asked.column) + " to less than the list price.");
   return {};
@@ -264,7 +262,8 @@ Refusal apply_cut(Mapping& m, const Cut& cut, const Price& list) {
   }
   const std::string own = text_of(m.row, item::stripe_product_id);
   if (!own.empty() && own != list.product)
-    return invalid("stripe_product_id is " + own + ", but " + price_text(list) +
+    return invalid(item::stripe_product_id,
+                   "stripe_product_id is " + own + ", but " + price_text(list) +
                        " belongs to product " + list.product,
                    "A custom price applies to its list price's product.",
                    "Set stripe_product_id to that product or to NULL, or name another list price.");
@@ -282,9 +281,10 @@ Refusal check_active(Mapping& m, const Cut& cut, const std::vector<Asked>& price
       return price.currency == currency && has_interval(price, asked.interval);
     });
     if (asked.list || offered) continue;
-    m.desired.warnings.push_back(std::string(asked.column) + " asks for " + asked.text +
-                                 ", but no list price per " + asked.interval +
-                                 " is known: the code does not offer it");
+    warn(m, asked.column,
+         std::string(asked.column) + " asks for " + asked.text + ", but no list price per " +
+             asked.interval + " is known: the code does not offer it",
+         "name the list price per " + std::string(asked.interval) + ", or ignore this");
   }
   return {};
 }
@@ -314,12 +314,7 @@ Refusal map_below_list(Mapping& m, std::vector<Asked>& prices, const Asked& firs
   return apply_cut(m, cut.value(), *first.list);
 }
 
-}  // namespace
-
-Refusal map_custom_price(Mapping& m) {
-  std::vector<Asked> prices = {
-      {item::custom_monthly_price, "month", std::string(trimmed(m.settings.monthly_price))},
-      {item::custom_yearly_price, "year", std::string(trimmed(m.settings.yearly_price))}};
+Refusal map_asked(Mapping& m, std::vector<Asked>& prices) {
   if (Refusal refusal = read_asked(m.row, prices)) return refusal;
   if (std::all_of(prices.begin(), prices.end(), is_zero)) return free_of_charge(m);
   if (Refusal refusal = own_list_price(m, prices)) return refusal;
@@ -329,13 +324,27 @@ Refusal map_custom_price(Mapping& m) {
   const auto first = std::find_if(prices.begin(), prices.end(),
                                   [](const Asked& asked) { return asked.list != nullptr; });
   if (first == prices.end())
-    return invalid("no list price is known for " + asked_text(prices.front()),
+    return invalid(prices.front().column,
+                   "no list price is known for " + asked_text(prices.front()),
                    "Stripe takes discounts, not prices: the list price tells what to take off.",
                    "Give the row a stripe_price_id, or attach the table again with monthly_price "
                    "=> ... or yearly_price => ...");
   const auto currency = asked_currency(m, *first->list);
   if (!currency) return currency.error();
   return map_below_list(m, prices, *first, currency.value());
+}
+
+}  // namespace
+
+Refusal map_custom_price(Mapping& m) {
+  std::vector<Asked> prices = {
+      {item::custom_monthly_price, "month", std::string(trimmed(m.settings.monthly_price))},
+      {item::custom_yearly_price, "year", std::string(trimmed(m.settings.yearly_price))}};
+  Refusal refusal = map_asked(m, prices);
+  // What is about list prices or the attachment is about what the row asks.
+  if (!prices.empty()) m.need.column = prices.front().column;
+  if (refusal && refusal->column.empty()) refusal->column = m.need.column;
+  return refusal;
 }
 
 }  // namespace stripe_sync

@@ -85,6 +85,7 @@ struct NeedPrices {
   std::vector<std::string> references;  ///< ids (price_..., plan_...) or lookup keys
   std::vector<std::string> products;    ///< all active prices of these
   bool yearly_prices = false;           ///< whether any active yearly price exists
+  std::string column = {};              ///< item of the row that is judged by them
 };
 
 /// Terms of a coupon, at Stripe's precision.
@@ -95,6 +96,15 @@ struct CouponTerms {
   std::string duration;                            ///< once, repeating, forever
   std::optional<std::int64_t> duration_in_months;  ///< only when repeating
   std::vector<std::string> products;               ///< applies_to, sorted; empty = everything
+};
+
+/// What can be sent, but is probably not meant.
+struct Warning {
+  std::string column;  ///< item that it is about
+  std::string text;
+  std::string remedy;
+
+  std::string sentence() const { return remedy.empty() ? text : text + "; " + remedy; }
 };
 
 /// What a row asks Stripe to hold.
@@ -114,7 +124,7 @@ struct Desired {
   bool active = true;  ///< is_active, and started, not expired, something left
   bool expired = false;
   bool exhausted = false;
-  std::vector<std::string> warnings;
+  std::vector<Warning> warnings;
 };
 
 /// Why a row can't be pushed: message, detail and hint in the user's words.
@@ -128,6 +138,17 @@ using Mapped = std::variant<Desired, Parked, NeedPrices>;
 /// max_uses is less before the first redemption in Stripe.
 Mapped map_promo(const PromoRow& row, const AttachSettings& settings, const Catalog& catalog,
                  std::int64_t used_before, std::int64_t now);
+
+/// All that can be said of a row, not only what stands in the way first.
+struct Judged {
+  std::vector<Error> faults;  ///< each keeps the row from being pushed
+  std::vector<Warning> warnings;
+  /// What can't be told without prices; without them also nothing of what depends on it.
+  NeedPrices need;
+  std::optional<Desired> desired;  ///< if there is no fault and no need
+};
+Judged judge_promo(const PromoRow& row, const AttachSettings& settings, const Catalog& catalog,
+                   std::int64_t used_before, std::int64_t now);
 
 /// Whether the row itself says off: is_active false. Needs no valid terms.
 bool says_off(const PromoRow& row);

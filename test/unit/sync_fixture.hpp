@@ -96,6 +96,12 @@ inline void expect_parked(const Mapped& mapped, const std::string& part) {
   EXPECT_FALSE(reason.hint.empty()) << reason.message;
 }
 
+inline void expect_warning(const std::vector<Warning>& warnings, const std::string& part) {
+  std::string all;
+  for (const Warning& warning : warnings) all += warning.sentence() + "\n";
+  EXPECT_TRUE(contains(all, part)) << "warnings: " << all << "lack: " << part;
+}
+
 inline void expect_warning(const std::vector<std::string>& warnings, const std::string& part) {
   std::string all;
   for (const std::string& warning : warnings) all += warning + "\n";

@@ -274,7 +274,7 @@ TEST(Map, DescriptionsThatSayOtherThanTheTerms) {
     if (row.warning) {
       expect_warning(d.warnings, row.warning);
     } else {
-      EXPECT_TRUE(d.warnings.empty()) << d.warnings.front();
+      EXPECT_TRUE(d.warnings.empty()) << d.warnings.front().text;
     }
   }
 }

@@ -212,7 +212,7 @@ TEST(Price, FreeOfCharge) {
     EXPECT_EQ(d.terms.duration, "forever");
     EXPECT_TRUE(d.terms.products.empty());
     expect_warning(d.warnings, "free for ever");
-    EXPECT_FALSE(contains(d.warnings.front(), "ATTENTION"));
+    EXPECT_FALSE(contains(d.warnings.front().text, "ATTENTION"));
   }
   const Desired unlimited = desired_of(map_promo(
       custom({{"custom_monthly_price", "0"}, {"max_uses", "NULL"}}), settings(), {}, 0, now));
