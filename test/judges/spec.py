@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Stripe's spec judges a record of the sandbox: python3 spec.py SPEC SOCKET RECORD [SOURCE...]
 
-- Every shape of request that the client sent is accepted by stripe-mock (on SOCKET), and the spec
-  (the file SPEC) has each of its parameters. The same with a parameter misspelt is refused: else
-  that would mean nothing.
+- Every shape of request that the client sent, or script/verify-stripe, is accepted by stripe-mock
+  (on SOCKET), and the spec (the file SPEC) has each of its parameters. The same with a parameter
+  misspelt is refused: else that would mean nothing.
 - Whatever the sandbox answered as it comes, to whomever, is as the spec says. The same with a
   field missing, added or of another type is not.
 - The client sent every path and parameter that its SOURCEs name.
@@ -23,7 +23,9 @@ from urllib.parse import parse_qsl, urlencode
 
 from openapi import Operation, Spec, segments
 
-CLIENT = 'stripe_sync/'  # its user agent
+# User agents
+CLIENT = 'stripe_sync/'
+VERIFY = 'stripe_sync-verify/'
 SINCE = '2025-09-30'  # the spec is of one version, and older ones have other shapes
 
 Entry = Dict[str, Any]  # of the record
@@ -67,7 +69,7 @@ class Judge:
 
     def judge(self, entry: Entry) -> None:
         operation = self.spec.operation(entry['method'], entry['path'])
-        ours = (entry['user_agent'] or '').startswith(CLIENT)
+        ours = (entry['user_agent'] or '').startswith((CLIENT, VERIFY))
         if operation is None:
             if ours or entry['status'] == 200:
                 self.finding(f'{entry["method"]} {entry["path"]} is not in the spec')
@@ -84,14 +86,15 @@ class Judge:
 
     def _judge_request(self, operation: Operation, entry: Entry) -> None:
         parameters = parse_qsl(entry['encoded'], keep_blank_values=True)
+        if entry['user_agent'].startswith(CLIENT):
+            self.sent[operation.name] = operation
+            self.sent_names.update((operation.name, *segments(name)) for name, _ in parameters)
         if not self._first(operation.name, *(_shape(*parameter) for parameter in parameters)):
             return
-        self.sent[operation.name] = operation
         self.judged['requests accepted'] += 1
         for why in self._refusals(operation, entry, parameters):
             self.finding(f'{operation.name}: {why}')
         for i, (name, value) in enumerate(parameters):
-            self.sent_names.add((operation.name, *segments(name)))
             if name.startswith('metadata['):
                 continue  # any name is right
             self.judged['misspelt ones refused'] += 1

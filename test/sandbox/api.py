@@ -143,7 +143,7 @@ def _create(call: Call, resource: Resource, params: dict) -> dict:
     p = _read(params, resource.create_params(call.version))
     expand = _expand(call, resource, p)
     obj = resource.create(call, p)
-    call.store[resource.kind].add(obj)
+    call.store[resource.kind].add(obj, call.config['same_second'])
     events.emit(call, f'{resource.kind}.created', obj)
     return _shown(call, obj, expand)
 

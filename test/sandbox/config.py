@@ -18,6 +18,10 @@ SWITCHES: Dict[str, tuple] = {
     'coupon_id_characters': ('safe', 'any'),
     'forever_amount_off': ('allow', 'refuse'),
     'currency_options_base': ('include', 'omit'),
+    'deleted_cursor': ('refuse', 'accept'),
+    'same_second': ('newest_first', 'by_id'),
+    'minimum_amount_without_currency': ('refuse', 'allow'),
+    'reactivation_clash': ('refuse', 'allow'),
     'promotion_code_updated_on_coupon_delete': (False, True),
     'promotion_code_updated_on_redemption': (False, True),
 }

@@ -20,7 +20,9 @@ def page(call: Call, resource: Resource, p: dict) -> dict:
     if 'starting_after' in p and 'ending_before' in p:
         raise exclusive('starting_after', 'ending_before')
     for cursor in ('starting_after', 'ending_before'):
-        if cursor in p and p[cursor] not in objects:
+        if cursor not in p or p[cursor] in objects:
+            continue
+        if p[cursor] not in objects.deleted or call.config['deleted_cursor'] == 'refuse':
             raise no_such(resource.kind, p[cursor], cursor)
     if 'ending_before' in p:
         walk = objects.oldest_first(after=p['ending_before'])

@@ -54,7 +54,7 @@ class PromotionCodes(Resource):
             check_deadline(p['expires_at'], call.now, 'expires_at')
         if 'customer' in p and 'customer_account' in p:
             raise exclusive('customer', 'customer_account')
-        restrictions = _restrictions(p.get('restrictions', {}))
+        restrictions = _restrictions(call, p.get('restrictions', {}))
         metadata = merged_metadata({}, p.get('metadata'))
         coupon = _coupon(call, p)
         if 'customer' in p:
@@ -98,7 +98,8 @@ class PromotionCodes(Resource):
                 if obj['id'] in call.store.finished_codes:
                     raise refused('This promotion code cannot be activated: it has expired, is '
                                   'fully redeemed, or its coupon is not valid.', 'active')
-                _check_unique(call, obj)
+                if call.config['reactivation_clash'] == 'refuse':
+                    _check_unique(call, obj)
                 redemption.activate(call, obj)
             else:
                 redemption.deactivate(call, obj)
@@ -126,14 +127,14 @@ def _coupon(call: Call, p: dict) -> dict:
     return coupon
 
 
-def _restrictions(p: dict) -> dict:
+def _restrictions(call: Call, p: dict) -> dict:
     amount, currency = p.get('minimum_amount'), p.get('minimum_amount_currency')
-    # That the two need each other is unconfirmed; the strict reading.
     for name, value, other in (('minimum_amount', amount, currency),
                                ('minimum_amount_currency', currency, amount)):
-        if value is None and other is not None:
+        if (value is None and other is not None
+                and call.config['minimum_amount_without_currency'] == 'refuse'):
             raise missing(join('restrictions', name))
-    if amount is not None:
+    if amount is not None and currency is not None:
         check_amount(amount, currency, 'restrictions[minimum_amount]')
     restrictions = {
         'first_time_transaction': p.get('first_time_transaction', False),

@@ -39,6 +39,7 @@ class Collection:
         self._order: List[Tuple[int, int, str]] = []
         self._counter = 0
         self.deleted: Dict[str, dict] = {}
+        self._deleted_places: Dict[str, Tuple[int, int]] = {}
 
     def __contains__(self, id: str) -> bool:
         return id in self._objects
@@ -52,17 +53,17 @@ class Collection:
     def get(self, id: str) -> Optional[dict]:
         return self._objects.get(id)
 
-    def add(self, obj: dict) -> None:
-        # The counter orders objects of the same second.
+    def add(self, obj: dict, same_second: str = 'newest_first') -> None:
         self._counter += 1
-        place = (obj['created'], self._counter)
+        place = (obj['created'], self._counter if same_second == 'newest_first' else 0)
         self._objects[obj['id']] = obj
         self._places[obj['id']] = place
         insort(self._order, (*place, obj['id']))
 
     def delete(self, id: str) -> dict:
         obj = self.deleted[id] = self._objects.pop(id)
-        del self._order[bisect_left(self._order, (*self._places.pop(id), id))]
+        place = self._deleted_places[id] = self._places.pop(id)
+        del self._order[bisect_left(self._order, (*place, id))]
         return obj
 
     def forget_before(self, created: int) -> None:
@@ -75,13 +76,16 @@ class Collection:
         """All objects, or those older than the one named."""
         end = len(self._order)
         if after is not None:
-            end = bisect_left(self._order, (*self._places[after], after))
+            end = bisect_left(self._order, (*self._place(after), after))
         return (self._objects[self._order[i][2]] for i in range(end - 1, -1, -1))
 
     def oldest_first(self, after: str) -> Iterator[dict]:
         """The objects newer than the one named."""
-        start = bisect_right(self._order, (*self._places[after], after))
+        start = bisect_right(self._order, (*self._place(after), after))
         return (self._objects[self._order[i][2]] for i in range(start, len(self._order)))
+
+    def _place(self, id: str) -> Tuple[int, int]:
+        return self._places[id] if id in self._places else self._deleted_places[id]
 
 
 class Store:
