@@ -89,19 +89,34 @@ INSERT INTO stripe_sync.error (subject, sqlstate, message, detail, hint, last_at
 SELECT subject, sqlstate, message, detail, hint, times FROM stripe_sync_errors;
 
 -- what check says of the attached tables
-CREATE ROLE regress_stripe_sync_writer;
-GRANT INSERT ON t TO regress_stripe_sync_writer;
-SELECT item, status, CASE WHEN item LIKE 'writers%' THEN concat_ws(', ', substring(detail FROM 'PUBLIC'), substring(detail FROM 'regress_stripe_sync_writer'))
-  ELSE regexp_replace(detail, 'owner .*', 'owner ...') END AS detail, fix FROM stripe_sync.table_findings() ORDER BY item;
-GRANT UPDATE ON t TO PUBLIC;
+SELECT item, status, regexp_replace(detail, 'owner .*', 'owner ...') AS detail, fix FROM stripe_sync.table_findings() ORDER BY item;
 ALTER TABLE t DISABLE TRIGGER zzzz_stripe_sync_update;
 ALTER TABLE t RENAME COLUMN code TO voucher;
-SELECT item, status, CASE WHEN item LIKE 'writers%' THEN concat_ws(', ', substring(detail FROM 'PUBLIC'), substring(detail FROM 'regress_stripe_sync_writer'))
-  ELSE regexp_replace(detail, 'owner .*', 'owner ...') END AS detail, fix FROM stripe_sync.table_findings() ORDER BY item, detail;
+SELECT item, status, regexp_replace(detail, 'owner .*', 'owner ...') AS detail, fix FROM stripe_sync.table_findings() ORDER BY item, detail;
 ALTER TABLE t RENAME COLUMN voucher TO code;
 -- the fixes can be typed, and help
 SELECT pg_temp.tried(fix) FROM stripe_sync.table_findings() WHERE detail LIKE 'triggers%';
 SELECT item, status FROM stripe_sync.table_findings() WHERE item LIKE 'table%';
+
+-- and of who may write them: all of it, some columns, or with triggers
+\set ECHO none
+CREATE ROLE regress_stripe_sync_owner;
+CREATE ROLE regress_stripe_sync_writer;
+ALTER TABLE t OWNER TO regress_stripe_sync_owner;
+CREATE ROLE "regress_stripe_sync odd";
+CREATE VIEW pg_temp.rights AS
+  SELECT item, status, detail, fix FROM stripe_sync.rights_findings() WHERE item LIKE '%.t' ORDER BY item;
+\set ECHO all
+TABLE pg_temp.rights;
+GRANT INSERT ON t TO regress_stripe_sync_writer;
+GRANT UPDATE (code, "is_active"), INSERT (code), SELECT (id) ON t TO "regress_stripe_sync odd";
+TABLE pg_temp.rights;
+GRANT TRIGGER ON t TO regress_stripe_sync_writer, "regress_stripe_sync odd";
+GRANT UPDATE (discount_value) ON t TO PUBLIC;
+ALTER TABLE t ENABLE ROW LEVEL SECURITY;
+TABLE pg_temp.rights;
+SELECT pg_temp.tried(fix) FROM pg_temp.rights WHERE status = 'warn';
+TABLE pg_temp.rights;
 DROP TABLE t;
 SELECT regexp_replace(item, '\d+', 'OID') AS item, status, detail, regexp_replace(fix, '\d+', 'OID') AS fix FROM stripe_sync.table_findings();
 SELECT pg_temp.tried(fix) FROM stripe_sync.table_findings();
@@ -109,4 +124,4 @@ SELECT count(*) FROM stripe_sync.table_findings();
 
 \set ECHO none
 \i :end
-DROP ROLE regress_stripe_sync_writer;
+DROP ROLE regress_stripe_sync_owner, regress_stripe_sync_writer, "regress_stripe_sync odd";
