@@ -85,7 +85,7 @@ class Worker {
   Millis retry_blocked_at_{0};
   std::optional<Millis> reconciled_at_;
   Millis reconcile_took_{0};
-  Millis forgot_at_{0};
+  std::optional<Millis> forgot_at_;
   Millis contact_noted_at_{-contact_noted_every};
   bool leases_cleared_ = false;
   bool configured_ = false;
@@ -298,9 +298,9 @@ bool Worker::round() {
   if (orders_.push_request > orders_.pushes_done) serve_push(orders_.push_request);
   if (!at_home) return true;
   reconcile_if_due();
-  if (clock_.steady() - forgot_at_ > forget_every) {
+  if (!forgot_at_ || clock_.steady() - *forgot_at_ > forget_every) {
     forgot_at_ = clock_.steady();
-    forget_errors();
+    forget_old();
   }
   engine_.look_for_due();
   return true;

@@ -134,10 +134,17 @@ void store_probes(const std::vector<Probe>& probes, std::int64_t number) {
   });
 }
 
-void forget_errors() {
-  static Statement remove{
+void forget_old() {
+  static Statement errors{
       "DELETE FROM stripe_sync.error WHERE last_at < now() - interval '30 days'"};
-  in_own_transaction([&] { remove(); });
+  static Statement deleted{
+      "DELETE FROM stripe_sync.promo_state WHERE deleted AND state IN ('synced', 'excluded')"
+      " AND next_attempt IS NULL AND lease IS NULL AND in_flight IS NULL"
+      " AND greatest(changed_at, synced_at) < now() - interval '30 days'"};
+  in_own_transaction([&] {
+    errors();
+    deleted();
+  });
 }
 
 void note_contact() {

@@ -61,8 +61,9 @@ struct Probe {
 /// Replaces what was found earlier and says that request `number` is served.
 void store_probes(const std::vector<Probe>& probes, std::int64_t number);
 
-/// Forgets old errors.
-void forget_errors();
+/// Removes errors, and deleted rows that ask nothing more of Stripe, 30 days after the last of
+/// them.
+void forget_old();
 void note_contact();
 
 }  // namespace stripe_sync::worker

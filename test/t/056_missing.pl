@@ -137,4 +137,22 @@ is(resolve("'DROP-1', 'db'") . "\n" . resolve("'DROP-2', 'stripe'"),
 become('DROP-1', 'deleted synced 1', 'confirmed');
 is(join(' ', map { on("DROP-$_") } 1 .. 4), '0 1 0 1', 'and off');
 
+# --- what is deleted and done with is forgotten in the end -----------------------------------------
+
+my $kept = "SELECT string_agg(code, ' ' ORDER BY code) FROM stripe_sync.promo_state WHERE deleted";
+sql('SELECT stripe_sync_stop()');
+await_query($node, 'app', 'SELECT count(*) FROM stripe_sync.running_worker', '0', 'the worker is stopped');
+sql(<<'END');
+UPDATE stripe_sync.promo_state SET changed_at = changed_at - interval '31 days', synced_at = synced_at - interval '31 days'
+WHERE code <> 'MASS-11';
+UPDATE stripe_sync.promo_state SET state = 'parked', reason = 'refused' WHERE code = 'MASS-13';
+UPDATE stripe_sync.promo_state SET in_flight = '{}' WHERE code = 'MASS-14';
+END
+like(sql($kept), qr/^DROP-1 DROP-2 DROP-3 MASS-05 /, 'deleted rows are known');
+my $living = sql('SELECT count(*) FROM stripe_sync.promo_state WHERE NOT deleted');
+sql('SELECT stripe_sync_start()');
+await_query($node, 'app', $kept, 'MASS-11 MASS-13 MASS-14',
+    'a month later they are forgotten, but for those of which something is open');
+is(sql('SELECT count(*) FROM stripe_sync.promo_state WHERE NOT deleted'), $living, 'no other is');
+
 finish($node);
