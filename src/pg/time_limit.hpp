@@ -1,6 +1,6 @@
 #pragma once
 // What a table's owner hung onto it (triggers, constraints, functions of an index) runs in the
-// worker and may never end.
+// worker: it may never end, and may raise any error.
 
 #include "core/clock.hpp"
 
@@ -15,7 +15,8 @@ bool end_time_limit();
 }  // namespace detail
 
 /// Runs `f` for so long at most; code that catches the cancel is cancelled again. False when time
-/// was up before it ended: the surrounding (sub)transaction must then fail. One at a time.
+/// was up before it ended: the surrounding (sub)transaction must then fail. An Error that says that
+/// this process shall end is not believed: its real end is none. One at a time.
 template <class F>
 bool in_time(Millis limit, const F& f) {
   detail::start_time_limit(limit);
@@ -29,7 +30,10 @@ bool in_time(Millis limit, const F& f) {
     throw;
   }
   const bool up = detail::end_time_limit();
-  if (failed && !up) throw *failed;
+  if (failed && !up) {
+    if (failed->is_fatal_to_run()) failed->sqlstate = errcode::usage;
+    throw *failed;
+  }
   return !failed;
 }
 

@@ -51,6 +51,9 @@ BEGIN
       BEGIN PERFORM pg_sleep(1000); EXCEPTION WHEN query_canceled THEN RAISE 'nothing to see here'; END;
     WHEN 'ends as if nothing were' THEN
       BEGIN PERFORM pg_sleep(1000); EXCEPTION WHEN query_canceled THEN RETURN NEW; END;
+    WHEN 'says it was cancelled' THEN RAISE 'not by you' USING ERRCODE = '57014';
+    WHEN 'says the server stops' THEN RAISE 'not by you' USING ERRCODE = '57P01';
+    WHEN 'says memory is out' THEN RAISE 'not by you' USING ERRCODE = '53200';
     WHEN 'is slow' THEN PERFORM pg_sleep(1.5);
     ELSE PERFORM pg_sleep(0.2);
   END CASE;
@@ -88,6 +91,16 @@ foreach my $way (@ways)
     is($sandbox->code($code{$way})->{active} ? 1 : 0, 1, 'it was pushed before');
 }
 is(worker_pid($node, 'app'), $worker, 'the worker is the one it was');
+
+my @claims = ('says it was cancelled', 'says the server stops', 'says memory is out');
+sql("INSERT INTO promo_codes (how, code) VALUES " . join(', ', map { "('$claims[$_]', 'CLAIM-$_')" } 0 .. $#claims));
+foreach my $n (0 .. $#claims)
+{
+    await_state("CLAIM-$n", 'parked', "a trigger that $claims[$n]: the row is parked");
+    is(row($node, 'app', "SELECT reason FROM stripe_sync_promo_status WHERE code = 'CLAIM-$n'")->{reason},
+        "the row's sync columns could not be written: not by you", 'and why');
+}
+is(worker_pid($node, 'app'), $worker, 'the worker does not believe it');
 
 sql("UPDATE promo_codes SET is_active = false WHERE how = 'resists'");
 await('switching off works', sub { my $active = $sandbox->code($code{resists})->{active}; return (!$active, $active) });
