@@ -87,7 +87,6 @@ CREATE TABLE stripe_sync.promo_state (
   deleted boolean NOT NULL DEFAULT false,
   generation bigint NOT NULL DEFAULT 1,
   changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  changed_by xid8,
   row_hash bigint,
   settled text,
   wake_at timestamptz,
@@ -121,22 +120,30 @@ CREATE INDEX promo_state_due ON stripe_sync.promo_state (off DESC, next_attempt)
   WHERE next_attempt IS NOT NULL AND lease IS NULL;
 CREATE INDEX promo_state_leased ON stripe_sync.promo_state (code_key) WHERE lease IS NOT NULL;
 CREATE INDEX promo_state_off ON stripe_sync.promo_state (code_key) WHERE off AND state IN ('pending', 'retrying');
-CREATE INDEX promo_state_deleted ON stripe_sync.promo_state (promotion_code_id) WHERE deleted;
+CREATE INDEX promo_state_promotion_code ON stripe_sync.promo_state (promotion_code_id) WHERE promotion_code_id IS NOT NULL;
 CREATE INDEX promo_state_code ON stripe_sync.promo_state (code_key);
 
+-- Appended to by every writer of a promo table and emptied by the worker, so that it is all churn:
+-- vacuumed often, and never cut short, which would lock writers out.
 CREATE TABLE stripe_sync.promo_inbox (
-  number bigint GENERATED ALWAYS AS IDENTITY,
+  number bigint NOT NULL,
   promo_table regclass NOT NULL,
-  key text COLLATE "C" NOT NULL,
+  change text NOT NULL,
+  key text COLLATE "C",
   code text,
-  off boolean NOT NULL,
-  deleted boolean NOT NULL,
+  off boolean,
   promotion_code_id text,
+  together bigint,
+  changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   changed_by xid8 NOT NULL DEFAULT pg_current_xact_id()
-);
-COMMENT ON SEQUENCE stripe_sync.promo_inbox_number_seq IS 'Orders the inbox: the row locks of the application''s writers order the numbers';
-CREATE INDEX promo_inbox_key ON stripe_sync.promo_inbox (promo_table, key);
-COMMENT ON TABLE stripe_sync.promo_inbox IS 'Changes that could not go into promo_state at once (REPEATABLE READ, SERIALIZABLE, lock_timeout): only appended to, emptied by the worker';
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, vacuum_truncate = off);
+CREATE INDEX promo_inbox_number ON stripe_sync.promo_inbox (promo_table, number);
+COMMENT ON TABLE stripe_sync.promo_inbox IS 'What promo rows went through and promo_state does not know yet: only appended to, so that no writer waits or fails; taken over by the worker in the order of the numbers';
+COMMENT ON COLUMN stripe_sync.promo_inbox.number IS 'One per statement, taken while it holds its row locks: changes of one key have the numbers'' order, whoever commits first';
+COMMENT ON COLUMN stripe_sync.promo_inbox.change IS 'changed (the row is there), attached (the same, and its table was attached anew), deleted, left (deleted while it was manual), truncated (every row is gone), retried (look again)';
+COMMENT ON COLUMN stripe_sync.promo_inbox.key IS 'NULL = all of the table';
+COMMENT ON COLUMN stripe_sync.promo_inbox.promotion_code_id IS 'What the row shows: the state that knows this code goes along when the row''s key has changed';
+COMMENT ON COLUMN stripe_sync.promo_inbox.together IS 'How many rows the same DELETE took';
 
 CREATE TABLE stripe_sync.error (
   subject text NOT NULL,
@@ -156,6 +163,8 @@ CREATE INDEX error_last_at ON stripe_sync.error (last_at);
 -- by the worker although the transaction that asked waits for it.
 CREATE SEQUENCE stripe_sync.operation_number;
 COMMENT ON SEQUENCE stripe_sync.operation_number IS 'Numbers every write to Stripe; the idempotency key is made from it';
+CREATE SEQUENCE stripe_sync.change_number;
+COMMENT ON SEQUENCE stripe_sync.change_number IS 'Numbers the statements in promo_inbox';
 CREATE SEQUENCE stripe_sync.lease_number;
 COMMENT ON SEQUENCE stripe_sync.lease_number IS 'Fencing tokens';
 CREATE SEQUENCE stripe_sync.push_request;
@@ -167,4 +176,6 @@ SELECT setval('stripe_sync.push_request', 1), setval('stripe_sync.check_request'
 SELECT pg_extension_config_dump('stripe_sync.installation', '');
 SELECT pg_extension_config_dump('stripe_sync.attachment', '');
 SELECT pg_extension_config_dump('stripe_sync.promo_state', '');
+SELECT pg_extension_config_dump('stripe_sync.promo_inbox', '');
 SELECT pg_extension_config_dump('stripe_sync.operation_number', '');
+SELECT pg_extension_config_dump('stripe_sync.change_number', '');

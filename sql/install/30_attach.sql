@@ -3,7 +3,7 @@ CREATE FUNCTION stripe_sync.promo_before_row() RETURNS trigger
 COMMENT ON FUNCTION stripe_sync.promo_before_row() IS 'Marks an inserted or changed promo row pending';
 CREATE FUNCTION stripe_sync.promo_after_statement() RETURNS trigger
   LANGUAGE c AS 'MODULE_PATHNAME', 'stripe_sync_promo_after_statement';
-COMMENT ON FUNCTION stripe_sync.promo_after_statement() IS 'Takes a statement''s changes of promo rows into stripe_sync.promo_state and wakes the worker at commit';
+COMMENT ON FUNCTION stripe_sync.promo_after_statement() IS 'Puts a statement''s changes of promo rows into stripe_sync.promo_inbox and wakes the worker at commit';
 
 CREATE FUNCTION stripe_sync.promo_items(
   OUT item text, OUT role text, OUT type text, OUT missing text)
@@ -265,10 +265,6 @@ BEGIN
       (SELECT array_agg(m."column") FROM stripe_sync.mapping(promo_table, map, false) m WHERE m.role IN ('required', 'watched', 'addable') AND m.found),
       columns ->> 'code', columns ->> 'is_active',
       ARRAY[columns ->> 'stripe_coupon_id', columns ->> 'stripe_promotion_code_id', columns ->> 'sync_status', columns ->> 'synced_at', columns ->> 'sync_error']);
-    -- other settings may mean other terms for rows that did not change
-    UPDATE stripe_sync.promo_state s SET state = 'pending', settled = NULL, attempts = 0,
-      next_attempt = clock_timestamp(), changed_at = clock_timestamp(), changed_by = pg_current_xact_id(), generation = s.generation + 1
-    WHERE s.promo_table = promo_table AND NOT s.deleted AND s.state <> 'missing';
     PERFORM stripe_sync.activate();
   END IF;
 
@@ -335,6 +331,7 @@ AS $$
 #variable_conflict use_variable
 BEGIN
   PERFORM stripe_sync.remove_triggers(promo_table);
+  DELETE FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table;
   DELETE FROM stripe_sync.promo_state s WHERE s.promo_table = promo_table;
   DELETE FROM stripe_sync.attachment a WHERE a.promo_table = promo_table;
   IF NOT FOUND THEN

@@ -24,7 +24,7 @@ BEGIN ATOMIC
   resolved AS (
     UPDATE stripe_sync.promo_state s SET deleted = true, off = true, lease = NULL, settled = NULL, attempts = 0,
       sqlstate = NULL, reason = NULL, detail = NULL, hint = NULL,
-      changed_at = clock_timestamp(), changed_by = pg_current_xact_id(), generation = s.generation + 1,
+      changed_at = clock_timestamp(), generation = s.generation + 1,
       state = CASE take WHEN 'db' THEN 'pending' ELSE 'excluded' END,
       next_attempt = CASE take WHEN 'db' THEN clock_timestamp() END,
       warnings = CASE WHEN take = 'stripe' AND s.promotion_code_id IS NOT NULL

@@ -36,7 +36,7 @@ CREATE VIEW @extschema@.stripe_sync_promo_status AS
          WHEN s.state = 'missing' AND s.code IS NOT NULL
            THEN format('insert the row again, or SELECT * FROM stripe_sync_resolve(%L, ''db'');', s.code)
     END AS next
-  FROM stripe_sync.promo_state s, stripe_sync.worker w;
+  FROM stripe_sync.promo_current s, stripe_sync.worker w;
 COMMENT ON VIEW @extschema@.stripe_sync_promo_status IS 'Every promo code: its state, why, what Stripe holds, and the command to type next';
 
 CREATE VIEW @extschema@.stripe_sync_status AS
@@ -54,7 +54,7 @@ CREATE VIEW @extschema@.stripe_sync_status AS
          WHEN count(*) FILTER (WHERE s.state IN ('pending', 'sending', 'retrying')) > 0
            THEN 'SELECT * FROM stripe_sync_promo();'
     END AS next
-  FROM stripe_sync.attachment a LEFT JOIN stripe_sync.promo_state s ON s.promo_table = a.promo_table
+  FROM stripe_sync.attachment a LEFT JOIN stripe_sync.promo_current s ON s.promo_table = a.promo_table
   GROUP BY a.promo_table;
 COMMENT ON VIEW @extschema@.stripe_sync_status IS 'Per attached table: how many codes are in step, waiting, in error, and the command to type next';
 
@@ -71,7 +71,7 @@ CREATE VIEW @extschema@.stripe_sync_health AS
       SELECT count(*) FILTER (WHERE s.state IN ('pending', 'sending', 'retrying')) AS pending,
         now() - min(s.changed_at) FILTER (WHERE s.state IN ('pending', 'sending', 'retrying')) AS oldest_unsent,
         count(*) FILTER (WHERE s.state IN ('parked', 'conflict', 'missing')) AS errors
-      FROM stripe_sync.promo_state s) q
+      FROM stripe_sync.promo_current s) q
     CROSS JOIN LATERAL (VALUES
       (1, i.id IS NULL, 'ok', 'dormant: nothing is attached yet',
        'SELECT * FROM stripe_sync_attach(''promo_codes'', currency => ''usd'', duration => ''once'');'),

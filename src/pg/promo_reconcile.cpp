@@ -15,16 +15,15 @@ namespace {
 
 void take_changed(Oid table, const std::vector<Text>& rows) {
   static Statement insert{
-      "INSERT INTO stripe_sync.promo_state AS s (promo_table, key, code, off, changed_by)"
-      " SELECT $1::oid, r.key, r.code, r.off, pg_current_xact_id()"
+      "INSERT INTO stripe_sync.promo_state AS s (promo_table, key, code, off)"
+      " SELECT $1::oid, r.key, r.code, r.off"
       " FROM unnest($2::text[], $3::text[], $4::boolean[], $5::bigint[]) r(key, code, off, hash)"
       " LEFT JOIN stripe_sync.promo_state p ON p.promo_table = $1::oid AND p.key = r.key"
       " WHERE p.key IS NULL OR NOT p.deleted AND (p.state = 'missing' OR"
       "   p.row_hash IS DISTINCT FROM r.hash AND p.state NOT IN ('pending', 'sending', 'retrying'))"
       " ON CONFLICT (promo_table, key) DO UPDATE SET code = excluded.code, off = excluded.off,"
       "   state = 'pending', settled = NULL, attempts = 0, next_attempt = clock_timestamp(),"
-      "   changed_at = clock_timestamp(), changed_by = excluded.changed_by,"
-      "   generation = s.generation + 1"};
+      "   changed_at = clock_timestamp(), generation = s.generation + 1"};
   as_extension_owner([&] { insert(std::to_string(table), rows[0], rows[1], rows[2], rows[3]); });
 }
 
@@ -47,8 +46,8 @@ void mark_missing(Oid table, const std::string& key) {
       " sqlstate = $3,"
       " reason = $4, detail = $5, hint = $6, generation = generation + 1"
       " WHERE promo_table = $1::oid AND key = $2 AND NOT deleted"
-      "   AND NOT EXISTS (SELECT FROM stripe_sync.promo_inbox i"
-      "     WHERE i.promo_table = $1::oid AND i.key = $2)"};
+      "   AND NOT EXISTS (SELECT FROM stripe_sync.promo_change c"
+      "     WHERE c.promo_table = $1::oid AND c.key = $2)"};
   as_extension_owner([&] {
     update(std::to_string(table), key, sqlstate_text(errcode::usage),
            "the row vanished without our trigger seeing it deleted", promo_state::missing_detail,
@@ -59,7 +58,7 @@ void mark_missing(Oid table, const std::string& key) {
 void mark_back(Oid table, const std::string& key) {
   static Statement update{
       "UPDATE stripe_sync.promo_state SET deleted = false, off = false, state = 'pending',"
-      " next_attempt = clock_timestamp(), generation = generation + 1"
+      " settled = NULL, next_attempt = clock_timestamp(), generation = generation + 1"
       " WHERE promo_table = $1::oid AND key = $2 AND (deleted OR state = 'missing')"};
   as_extension_owner([&] { update(std::to_string(table), key); });
 }
@@ -75,14 +74,12 @@ void mark_dropped_tables() {
   });
 }
 
-}  // namespace
-
-void take_back(PromoTable& table, const std::vector<std::string>& keys) {
-  for (const std::string& key : keys) {
-    bool there = false;
-    as_role(table_owner(table.oid()), [&] { there = table.read(key).has_value(); });
-    if (there) mark_back(table.oid(), key);
-  }
+// What was still being written while its table was detached.
+void forget_detached() {
+  static Statement forget{
+      "DELETE FROM stripe_sync.promo_inbox i WHERE NOT EXISTS"
+      "  (SELECT FROM stripe_sync.attachment a WHERE a.promo_table = i.promo_table)"};
+  as_extension_owner([&] { forget(); });
 }
 
 void reconcile_table(PromoTable& table) {
@@ -102,68 +99,14 @@ void reconcile_table(PromoTable& table) {
   }
 }
 
-namespace {
-
-// A row that goes on under another key takes its state along, as its trigger would have done.
-void move_inbox_rows() {
-  static Statement move{
-      "UPDATE stripe_sync.promo_state s SET key = i.key, deleted = false, lease = NULL,"
-      " settled = NULL, generation = s.generation + 1 FROM stripe_sync.promo_inbox i"
-      " WHERE i.promo_table = s.promo_table AND i.promotion_code_id = s.promotion_code_id"
-      "   AND NOT i.deleted AND i.key <> s.key"
-      "   AND (s.deleted OR EXISTS (SELECT FROM stripe_sync.promo_inbox g"
-      "     WHERE g.promo_table = s.promo_table AND g.key = s.key AND g.deleted))"
-      "   AND NOT EXISTS (SELECT FROM stripe_sync.promo_state t"
-      "     WHERE t.promo_table = s.promo_table AND t.key = i.key)"};
-  move();
-}
-
-// Rows whose state the application holds are left for the next time.
-void merge_inbox_rows() {
-  static Statement merge{
-      "WITH wanted AS (SELECT DISTINCT i.promo_table, i.key FROM stripe_sync.promo_inbox i),"
-      " held AS MATERIALIZED (SELECT s.promo_table, s.key FROM stripe_sync.promo_state s"
-      "   JOIN wanted w ON w.promo_table = s.promo_table AND w.key = s.key"
-      "   FOR UPDATE OF s SKIP LOCKED),"
-      " free AS (SELECT h.* FROM held h UNION ALL SELECT w.* FROM wanted w WHERE NOT EXISTS"
-      "   (SELECT FROM stripe_sync.promo_state s"
-      "    WHERE s.promo_table = w.promo_table AND s.key = w.key)),"
-      " taken AS (DELETE FROM stripe_sync.promo_inbox i USING free f"
-      "   WHERE i.promo_table = f.promo_table AND i.key = f.key RETURNING i.*),"
-      " last AS (SELECT DISTINCT ON (t.promo_table, t.key) t.* FROM taken t"
-      "   ORDER BY t.promo_table, t.key, t.number DESC),"
-      " bulk AS (SELECT l.promo_table, l.changed_by, count(*) > 10 AND count(*) * 5 >"
-      "     (SELECT count(*) FROM stripe_sync.promo_state a"
-      "      WHERE a.promo_table = l.promo_table AND NOT a.deleted) AS held"
-      "   FROM last l WHERE l.deleted GROUP BY l.promo_table, l.changed_by)"
-      " INSERT INTO stripe_sync.promo_state AS s (promo_table, key, code, off, deleted, state)"
-      " SELECT l.promo_table, l.key, l.code, l.off, l.deleted AND NOT b.held IS TRUE,"
-      "   CASE WHEN l.deleted AND b.held THEN 'missing' ELSE 'pending' END"
-      " FROM last l LEFT JOIN bulk b"
-      "   ON b.promo_table = l.promo_table AND b.changed_by = l.changed_by"
-      " WHERE EXISTS (SELECT FROM stripe_sync.attachment a WHERE a.promo_table = l.promo_table)"
-      "   AND (NOT l.deleted OR EXISTS (SELECT FROM stripe_sync.promo_state p"
-      "     WHERE p.promo_table = l.promo_table AND p.key = l.key))"
-      " ON CONFLICT (promo_table, key) DO UPDATE SET code = coalesce(excluded.code, s.code),"
-      "   off = excluded.off, deleted = excluded.deleted, settled = NULL, attempts = 0,"
-      "   state = CASE WHEN s.state = 'excluded' AND excluded.deleted THEN s.state"
-      "     ELSE excluded.state END,"
-      "   next_attempt = CASE WHEN excluded.state = 'pending' AND NOT"
-      "     (s.state = 'excluded' AND excluded.deleted) THEN clock_timestamp() END,"
-      "   changed_at = clock_timestamp(), changed_by = NULL, generation = s.generation + 1"};
-  merge();
-}
-
 }  // namespace
 
-void SpiPromoStore::take_inbox() {
-  const auto failed = in_extension_transaction([&] {
-    as_extension_owner([&] {
-      move_inbox_rows();
-      merge_inbox_rows();
-    });
-  });
-  if (failed && !may_pass(*failed)) log_error(LOG, *failed);
+void take_back(PromoTable& table, const std::vector<std::string>& keys) {
+  for (const std::string& key : keys) {
+    bool there = false;
+    as_role(table_owner(table.oid()), [&] { there = table.read(key).has_value(); });
+    if (there) mark_back(table.oid(), key);
+  }
 }
 
 bool SpiPromoStore::reconcile() {
@@ -172,6 +115,7 @@ bool SpiPromoStore::reconcile() {
   auto failed = in_extension_transaction([&] {
     tables_.refresh();
     mark_dropped_tables();
+    forget_detached();
     oids = tables_.oids();
   });
   if (failed) log_error(LOG, *failed);

@@ -90,25 +90,17 @@ void lease(const PromoJob& job) {
 std::optional<std::int64_t> lock_leased(const PromoJob& job) {
   static Statement select{
       "SELECT generation FROM stripe_sync.promo_state"
-      " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint FOR UPDATE SKIP LOCKED"};
+      " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint FOR UPDATE"};
   Rows rows;
   as_extension_owner([&] { rows = select(job.table, job.key, std::to_string(job.lease)); });
   if (rows.empty()) return std::nullopt;
   return std::stoll(*rows.single());
 }
 
-bool still_leased(const PromoJob& job) {
-  static Statement select{
-      "SELECT 1 FROM stripe_sync.promo_state"
-      " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint"};
-  Rows rows;
-  as_extension_owner([&] { rows = select(job.table, job.key, std::to_string(job.lease)); });
-  return !rows.empty();
-}
-
 bool in_inbox(const PromoJob& job) {
   static Statement select{
-      "SELECT 1 FROM stripe_sync.promo_inbox WHERE promo_table = $1::oid AND key = $2 LIMIT 1"};
+      "SELECT 1 FROM stripe_sync.promo_change c WHERE c.promo_table = $1::oid AND c.key = $2 LIMIT "
+      "1"};
   Rows rows;
   as_extension_owner([&] { rows = select(job.table, job.key); });
   return !rows.empty();

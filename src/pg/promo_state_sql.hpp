@@ -20,9 +20,8 @@ Rows lock_due(int limit);
 /// Puts a fencing token on a row.
 void lease(const PromoJob& job);
 
-/// Generation of a row under our lease, locked; nothing if it is locked or no longer ours.
+/// Generation of a row under our lease, locked; nothing if it is no longer ours.
 std::optional<std::int64_t> lock_leased(const PromoJob& job);
-bool still_leased(const PromoJob& job);
 
 /// Whether a change of the row waits in the inbox: it may say why the row is gone.
 bool in_inbox(const PromoJob& job);

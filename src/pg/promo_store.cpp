@@ -215,7 +215,7 @@ Saved SpiPromoStore::save(PromoJob& job, const Decision& decision) {
     tables_.refresh();
     const auto generation = promo_state::lock_leased(job);
     if (!generation) {
-      saved = promo_state::still_leased(job) ? Saved::busy : Saved::lost;
+      saved = Saved::lost;
       return;
     }
     if (*generation != job.generation) {
@@ -232,7 +232,7 @@ Saved SpiPromoStore::save(PromoJob& job, const Decision& decision) {
     STRIPE_SYNC_FAULT("save");
   });
   if (failed) {
-    log_error(LOG, *failed);
+    if (!may_pass(*failed)) log_error(LOG, *failed);
     return Saved::busy;
   }
   STRIPE_SYNC_FAULT("saved");

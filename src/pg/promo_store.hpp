@@ -45,14 +45,15 @@ class SpiPromoStore final : public PromoStore {
   /// holds some of them: to be called again.
   bool clear_leases();
 
-  /// Takes over what triggers could only append.
-  void take_inbox();
+  /// Takes changes over from the inbox, so many that it is soon done; whether more wait.
+  bool take_inbox();
 
   /// Compares every attached table with what was taken from it: rows that changed, appeared or
   /// vanished without our triggers. False if the application's locks kept one from being compared.
   bool reconcile();
 
  private:
+  bool take_changes(const Text& table);
   std::optional<Claimed> claim_row(const Rows& due, std::size_t i, const Decide& decide);
   void put_back(const PromoJob& job);
   void set_aside(const Rows& due, std::size_t i, const Error& why);
@@ -64,7 +65,10 @@ class SpiPromoStore final : public PromoStore {
   void number(PromoJob& job, const Operation& operation);
 
   PromoTables tables_;
-  std::int64_t first_lease_ = 0;  ///< older ones are another worker's
+  /// Some tenths of a second's work: answers of Stripe's wait meanwhile.
+  static constexpr int most_inbox_rows = 10'000;
+  int inbox_rows_ = most_inbox_rows;  ///< taken over at a time: fewer while something is wrong
+  std::int64_t first_lease_ = 0;      ///< older ones are another worker's
   std::string installation_;
   std::string account_;
   std::string mode_;
@@ -72,9 +76,6 @@ class SpiPromoStore final : public PromoStore {
 
 /// Whether the same will succeed later: somebody's lock, a deadlock, a serialization failure.
 bool may_pass(const Error& error);
-
-/// Compares one table, in the surrounding transaction: after attaching, and by reconcile().
-void reconcile_table(PromoTable& table);
 
 /// Of rows that are missing, those that are in their table again go on.
 void take_back(PromoTable& table, const std::vector<std::string>& keys);

@@ -1,4 +1,5 @@
 #include "pg/boundary.hpp"
+#include "pg/guc.hpp"
 #include "pg/promo_store.hpp"
 #include "pg/role.hpp"
 #include "pg/spi.hpp"
@@ -76,14 +77,20 @@ void check_status_column(Oid table, const Text& map) {
   }
 }
 
-// The rows that are there already: into state, so that the worker finds them after the commit.
+// The rows that are there already, even if nothing of them has changed: the settings may have.
 void queue_rows(Oid table) {
   PromoTables tables;
   tables.refresh();
   Error why;
   PromoTable* attached = tables.find(std::to_string(table), why);
   if (attached == nullptr) throw why;
-  reconcile_table(*attached);
+  static Statement append{
+      "INSERT INTO stripe_sync.promo_inbox (number, promo_table, change, key, code, off)"
+      " SELECT (SELECT nextval('stripe_sync.change_number')), $1::oid, 'attached', r.*"
+      " FROM unnest($2::text[], $3::text[], $4::boolean[]) r"};
+  std::vector<Text> rows;
+  attached->as_owner([&] { rows = attached->all_rows(); }, guc::whole_table);
+  as_extension_owner([&] { append(std::to_string(table), rows[0], rows[1], rows[2]); });
 }
 
 void check_settings(FunctionCallInfo fcinfo) {

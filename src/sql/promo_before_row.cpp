@@ -221,16 +221,13 @@ HeapTuple before_row(FunctionCallInfo fcinfo, const TriggerData* trigger) {
   const TupleDesc tuple = trigger->tg_relation->rd_att;
   const bool update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
   const HeapTuple row = update ? trigger->tg_newtuple : trigger->tg_trigtuple;
-  const bool moved =
-      update ? key_changed(trigger, columns)
-             : !text_of(row, tuple, columns.sync[SyncColumns::promotion_code_id]).empty();
-  if (moved) note_moved_row();
   if (update && is_own_row(trigger, row, tuple, columns)) return impose_own(trigger, columns);
 
   const int status = columns.sync[SyncColumns::status];
   const std::string shown = text_of(row, tuple, status);
   const bool left_alone = shown == "manual";
-  const bool changed = !update || moved || watched_changed(trigger, columns);
+  const bool changed =
+      !update || key_changed(trigger, columns) || watched_changed(trigger, columns);
   if (left_alone || !changed) return row;
   Replacement replacement(tuple);
   const int error = columns.sync[SyncColumns::error];

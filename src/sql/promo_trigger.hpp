@@ -41,12 +41,6 @@ struct Arguments {
   }
 };
 
-/// Noted by a row that may take another row's state along: its key changed, or it is inserted with
-/// the id of a promotion code. Holds for the rest of the transaction: which of its statements it
-/// belongs to can't be told from here, and asked for nothing it costs one look.
-void note_moved_row();
-bool rows_may_have_moved();
-
 inline TriggerData* trigger_data(FunctionCallInfo fcinfo) {
   if (!CALLED_AS_TRIGGER(fcinfo)) {
     throw Error(errcode::usage, "this function can only be called by its trigger");

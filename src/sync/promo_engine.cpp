@@ -336,8 +336,8 @@ void PromoEngine::put_back(PromoJob job, const Pause& pause) {
   carry_on(std::move(job), decision);
 }
 
-// A row locked by the application keeps nobody else waiting: its outcome is held here, outside the
-// slots, until it can be written.
+// What can't be written keeps nobody else waiting: it is held here, outside the slots, until it
+// can.
 void PromoEngine::save_unsaved() {
   const Millis now = clock_.steady();
   for (Unsaved& unsaved : std::exchange(unsaved_, {})) {

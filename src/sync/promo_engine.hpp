@@ -131,7 +131,7 @@ class PromoEngine {
     Millis decided_at;
     bool sent = false;
   };
-  /// The application holds the state of its row: to be saved later.
+  /// What could not be written: to be saved later.
   struct Unsaved {
     PromoJob job;
     Decision decision;

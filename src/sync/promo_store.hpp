@@ -58,7 +58,7 @@ struct Decision {
 enum class Saved {
   ok,
   released,  ///< the row changed meanwhile, or was settled: the job is over
-  busy,      ///< the application holds the row's state: nothing was written, try again shortly
+  busy,      ///< nothing could be written now: try again shortly
   lost,      ///< the lease is another's: drop the job, write nothing
 };
 

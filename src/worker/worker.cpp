@@ -290,7 +290,12 @@ bool Worker::round() {
   if (at_home) {
     if (orders_.place != *here_) store_place(*here_);  // a standby was promoted
     if (!leases_cleared_) leases_cleared_ = store_.clear_leases();
-    store_.take_inbox();
+    if (store_.take_inbox()) {
+      // The rest in the next round, at once; until then too little is known to compare with.
+      pg_call([] { SetLatch(MyLatch); });
+      engine_.look_for_due();
+      return true;
+    }
   }
   if (orders_.check_request > orders_.checks_done && !permissions_.under_way()) {
     serve_check(orders_.check_request);
@@ -355,12 +360,13 @@ void Worker::run() {
   bool look = true;
   while (true) {
     if (look && !round()) return;
+    // What the application committed is known by now: an answer is judged by it.
+    take_answers();
     if (serves()) engine_.pump();
     STRIPE_SYNC_FAULT("sent");
     const Millis wait = wait_time();
     const Millis before = clock_.steady();
     const bool latched = waiter_.wait(wait);
-    take_answers();
     look = latched || clock_.steady() - before >= wait;
   }
 }

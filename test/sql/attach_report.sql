@@ -19,9 +19,15 @@ CREATE VIEW pg_temp.triggers AS
     EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
       AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x') AS goes_with_the_extension
   FROM pg_trigger t WHERE NOT tgisinternal ORDER BY 1, tgname COLLATE "C";
-CREATE VIEW pg_temp.state AS
-  SELECT promo_table, key, code, state, off, deleted, next_attempt <= clock_timestamp() AS due
-  FROM stripe_sync.promo_state ORDER BY promo_table::text COLLATE "C", key COLLATE "C";
+CREATE FUNCTION pg_temp.see_state() RETURNS TABLE (promo_table regclass, key text, code text, state text, off boolean, deleted boolean, due boolean)
+LANGUAGE plpgsql AS $$
+BEGIN
+  CALL pg_temp.take_over();
+  RETURN QUERY SELECT s.promo_table, s.key, s.code, s.state, s.off, s.deleted, s.next_attempt <= clock_timestamp()
+    FROM stripe_sync.promo_state s ORDER BY s.promo_table::text COLLATE "C", s.key COLLATE "C";
+END
+$$;
+CREATE VIEW pg_temp.state AS SELECT * FROM pg_temp.see_state();
 
 -- The least that a table must have. A dry run says what would be done, and does nothing.
 CREATE TABLE least (id int PRIMARY KEY, code text, discount_type text, discount_value numeric);

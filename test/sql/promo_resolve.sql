@@ -17,6 +17,7 @@ CREATE VIEW pg_temp.state AS
 CREATE TABLE t (id text PRIMARY KEY, code text, discount_type text DEFAULT 'percentage', discount_value numeric DEFAULT 10);
 INSERT INTO t (id, code) SELECT n, 'C' || n FROM generate_series(1, 6) n;
 SELECT count(*) > 0 AS attached FROM stripe_sync_attach('t', duration => 'once');
+CALL pg_temp.take_over();
 UPDATE stripe_sync.promo_state SET state = 'synced', next_attempt = NULL, promotion_code_id = 'promo_' || key, coupon_id = code || '-abcdef',
   observed = jsonb_build_object('promotion_code', jsonb_build_object('id', 'promo_' || key, 'active', true));
 
@@ -66,6 +67,7 @@ SELECT * FROM pg_temp.state;
 CREATE TABLE u (LIKE t INCLUDING ALL);
 INSERT INTO u (id, code) VALUES ('one', 'C1'), ('six', 'C6');
 SELECT count(*) > 0 AS attached FROM stripe_sync_attach('u', duration => 'once');
+CALL pg_temp.take_over();
 UPDATE stripe_sync.promo_state SET promotion_code_id = 'promo_6' WHERE key = 'six';
 DROP TABLE t;
 UPDATE stripe_sync.promo_state SET state = 'missing' WHERE NOT deleted AND key <> 'six' AND key <> 'one';

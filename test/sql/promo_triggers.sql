@@ -16,13 +16,20 @@ CREATE TABLE t (
     CHECK (sync_status IN ('pending', 'synced', 'error', 'manual')), synced_at timestamptz, sync_error text);
 SELECT stripe_sync_attach('t', duration => 'once') \g /dev/null
 
--- each row with its state, as far as that is the triggers' doing
-CREATE VIEW pg_temp.seen AS
-  SELECT t.id, t.code, t.sync_status, t.sync_error, s.key, s.code AS state_code, s.state, s.off, s.deleted, s.next_attempt IS NOT NULL AS due, s.reason
+-- each row with its state, as far as that is the triggers' doing, once the worker has taken it over
+CREATE FUNCTION pg_temp.see() RETURNS TABLE (id int, code text, sync_status text, sync_error text, key text, state_code text, state text, off boolean,
+  deleted boolean, due boolean, reason text) LANGUAGE plpgsql AS $$
+BEGIN
+  CALL pg_temp.take_over();
+  RETURN QUERY SELECT t.id, t.code, t.sync_status, t.sync_error, s.key, s.code AS state_code, s.state, s.off, s.deleted, s.next_attempt IS NOT NULL AS due, s.reason
   FROM t FULL JOIN (SELECT * FROM stripe_sync.promo_state WHERE promo_table = 't'::regclass) s ON s.key = t.id::text
-  ORDER BY coalesce(s.key::int, t.id);
+    ORDER BY coalesce(s.key::int, t.id);
+END
+$$;
+CREATE VIEW pg_temp.seen AS SELECT * FROM pg_temp.see();
 -- as if the worker had carried out everything
 CREATE PROCEDURE pg_temp.settle() LANGUAGE sql AS $$
+  CALL pg_temp.take_over();
   DELETE FROM stripe_sync.promo_state WHERE deleted;
   UPDATE t SET sync_status = 'synced', sync_error = NULL WHERE sync_status IN ('pending', 'error');
   UPDATE stripe_sync.promo_state s SET state = CASE t.sync_status WHEN 'manual' THEN 'excluded' ELSE 'synced' END,
@@ -31,6 +38,7 @@ CREATE PROCEDURE pg_temp.settle() LANGUAGE sql AS $$
 $$;
 CREATE PROCEDURE pg_temp.fill(rows int) LANGUAGE sql AS $$
   DELETE FROM t;
+  CALL pg_temp.take_over();
   DELETE FROM stripe_sync.promo_state;
   INSERT INTO t (id, code, discount_type, discount_value) SELECT n, 'C' || n, 'percentage', 10 FROM generate_series(1, rows) n;
   CALL pg_temp.settle();
@@ -62,6 +70,7 @@ BEGIN
     FOREACH change IN ARRAY ARRAY['NULL', part.value, part.value, 'NULL'] LOOP
       CALL pg_temp.settle();
       EXECUTE format('UPDATE t SET %I = %s', part.name, change);
+      CALL pg_temp.take_over();
       seen := seen || (SELECT t.sync_status || '/' || s.state FROM t, stripe_sync.promo_state s WHERE s.promo_table = 't'::regclass);
     END LOOP;
     RAISE INFO '%: %', rpad(part.name, 20), array_to_string(seen, ' -> ');
@@ -132,6 +141,7 @@ CALL pg_temp.fill(2);
 UPDATE t SET stripe_promotion_code_id = 'promo_1' WHERE id = 1;
 UPDATE stripe_sync.promo_state SET promotion_code_id = 'promo_1' WHERE key = '1';
 UPDATE t SET id = 10 WHERE id = 1;
+CALL pg_temp.take_over();
 SELECT s.key, s.state, s.off, s.deleted, s.promotion_code_id FROM stripe_sync.promo_state s ORDER BY key;
 -- keys that move up one by one; two keys that swap
 CALL pg_temp.fill(3);
@@ -139,14 +149,17 @@ CREATE TABLE moving (id int PRIMARY KEY DEFERRABLE, code text, discount_type tex
 SELECT count(*) > 0 AS attached FROM stripe_sync_attach('moving', duration => 'once');
 INSERT INTO moving SELECT id, code, discount_type, discount_value FROM t;
 UPDATE moving SET stripe_promotion_code_id = 'promo_' || id;
+CALL pg_temp.take_over();
 UPDATE stripe_sync.promo_state SET state = 'synced', next_attempt = NULL, promotion_code_id = 'promo_' || key;
 CREATE VIEW pg_temp.moved AS SELECT m.id, m.code, m.stripe_promotion_code_id AS promo, s.key, s.promotion_code_id AS state_promo, s.state, s.deleted
   FROM moving m FULL JOIN (SELECT * FROM stripe_sync.promo_state WHERE promo_table = 'moving'::regclass) s ON s.key = m.id::text;
 UPDATE moving SET id = id + 1;
+CALL pg_temp.take_over();
 SELECT id, code, promo, state FROM pg_temp.moved WHERE id IS NOT NULL ORDER BY id;
 -- no state holds another row's code, and no code that a row carries is to be switched off
 SELECT key, state_promo FROM pg_temp.moved WHERE state_promo <> promo OR deleted AND state_promo IN (SELECT stripe_promotion_code_id FROM moving);
 UPDATE moving SET id = 7 - id WHERE id IN (3, 4);
+CALL pg_temp.take_over();
 SELECT id, code, promo, state FROM pg_temp.moved WHERE id IS NOT NULL ORDER BY id;
 SELECT key, state_promo FROM pg_temp.moved WHERE state_promo <> promo OR deleted AND state_promo IN (SELECT stripe_promotion_code_id FROM moving);
 -- a key changed by a statement in which the application's own trigger changes other rows
@@ -295,19 +308,23 @@ CREATE TABLE of_campaign (id int PRIMARY KEY, code text, discount_type text, dis
   stripe_product_id int REFERENCES campaign ON DELETE CASCADE ON UPDATE CASCADE);
 SELECT count(*) > 0 AS attached FROM stripe_sync_attach('of_campaign', duration => 'once');
 INSERT INTO of_campaign VALUES (1, 'A', 'percentage', 10, 1), (2, 'B', 'percentage', 10, 2);
+CALL pg_temp.take_over();
 UPDATE stripe_sync.promo_state SET state = 'synced';
 UPDATE campaign SET id = 3 WHERE id = 1;
 DELETE FROM campaign WHERE id = 2;
+CALL pg_temp.take_over();
 SELECT key, code, state, off, deleted FROM stripe_sync.promo_state WHERE promo_table = 'of_campaign'::regclass ORDER BY key;
 
 -- generated columns: what they are computed from is watched
 CREATE TABLE computed (id int PRIMARY KEY, campaign text, code text GENERATED ALWAYS AS (upper(campaign)) STORED, discount_type text, discount_value int);
 SELECT count(*) > 0 AS attached FROM stripe_sync_attach('computed', duration => 'once');
 INSERT INTO computed VALUES (1, 'fall', DEFAULT, 'percentage', 10);
+CALL pg_temp.take_over();
 SELECT c.sync_status, s.code, s.state FROM computed c, stripe_sync.promo_state s WHERE s.promo_table = 'computed'::regclass;
 UPDATE stripe_sync.promo_state SET state = 'synced';
 UPDATE computed SET sync_status = 'synced';
 UPDATE computed SET campaign = 'winter';
+CALL pg_temp.take_over();
 SELECT c.sync_status, s.code, s.state FROM computed c, stripe_sync.promo_state s WHERE s.promo_table = 'computed'::regclass;
 
 -- a partitioned table: rows that move to another partition keep their state
@@ -323,22 +340,27 @@ INSERT INTO parted VALUES (1, 'P1', 'percentage', 10), (101, 'P101', 'percentage
 INSERT INTO parted_by_code VALUES (1, 'R1', 'percentage', 10, 'eu');
 UPDATE parted SET sync_status = 'synced';
 UPDATE parted_by_code SET sync_status = 'synced', stripe_promotion_code_id = 'promo_R1';
+CALL pg_temp.take_over();
 UPDATE stripe_sync.promo_state SET state = 'synced', next_attempt = NULL, promotion_code_id = CASE code WHEN 'R1' THEN 'promo_R1' END;
 CREATE VIEW pg_temp.parts AS SELECT promo_table, key, code, state, off, deleted, promotion_code_id AS promo FROM stripe_sync.promo_state
   WHERE promo_table::text LIKE 'parted%' ORDER BY promo_table::text, key;
 UPDATE parted SET discount_value = 20;
+CALL pg_temp.take_over();
 SELECT tableoid::regclass, id, sync_status FROM parted ORDER BY id;
 SELECT * FROM pg_temp.parts;
 UPDATE parted_by_code SET region = 'us';
+CALL pg_temp.take_over();
 SELECT tableoid::regclass, id, sync_status, stripe_promotion_code_id AS promo FROM parted_by_code;
 SELECT * FROM pg_temp.parts WHERE promo_table = 'parted_by_code'::regclass;
 UPDATE parted SET id = 150 WHERE id = 1;
 DELETE FROM parted WHERE id = 101;
+CALL pg_temp.take_over();
 SELECT * FROM pg_temp.parts WHERE promo_table = 'parted'::regclass;
 -- a write into a partition marks the row, and is found by the worker's comparison
 UPDATE parted SET sync_status = 'synced';
 UPDATE stripe_sync.promo_state SET state = 'synced', next_attempt = NULL;
 UPDATE parted_high SET discount_value = 30;
+CALL pg_temp.take_over();
 SELECT p.id, p.sync_status, s.state FROM parted p JOIN stripe_sync.promo_state s ON s.promo_table = 'parted'::regclass AND s.key = p.id::text;
 
 \set ECHO none

@@ -28,6 +28,7 @@ CREATE TABLE u (id int PRIMARY KEY, code text, discount_type text, discount_valu
 INSERT INTO t (id, code) SELECT n, 'C' || n FROM generate_series(1, 10) n;
 SELECT count(*) > 0 AS attached FROM stripe_sync_attach('t', duration => 'once');
 SELECT count(*) > 0 AS attached FROM stripe_sync_attach('u', duration => 'once');
+CALL pg_temp.take_over();
 SELECT status, reason, mode, account, pending, oldest_unsent > '0' AS oldest_unsent, errors, next FROM stripe_sync_health;
 SELECT object, codes, synced, pending, retrying, error, manual, oldest_unsent > '0' AS oldest_unsent, last_synced, next FROM stripe_sync_status ORDER BY object;
 

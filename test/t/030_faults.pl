@@ -88,9 +88,14 @@ $sandbox->clear_faults;
 
 fault_for('LIMITED', 'A', 'status', status => 429, headers => { 'Retry-After' => '2' });
 insert_codes($node, 'app', 'LIMITED');
-my $coupon = $node->safe_psql('app', <<'END');
+my $coupon;
+await('it is under way',
+    sub {
+        $coupon = $node->safe_psql('app', <<'END');
 SELECT in_flight #>> '{operation,params,0,1}' FROM stripe_sync.promo_state WHERE code = 'LIMITED'
 END
+        return ($coupon ne '', 'nothing');
+    });
 await_query($node, 'app', <<'END', "pending Stripe did not create coupon $coupon yet: it limits requests",
 SELECT sync_status || ' ' || split_part(sync_error, E'\n', 1) FROM promo_codes WHERE code = 'LIMITED'
 END

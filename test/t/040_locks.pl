@@ -110,7 +110,7 @@ my %held = (
     KEYLOCKED => [ 'SELECT id FROM promo_codes WHERE code = %s FOR KEY SHARE', \@new ],
     TOUCHED => [ "UPDATE promo_codes SET notes = 'x' WHERE code = %s", \@new ],
     CHANGED => [ "UPDATE promo_codes SET description = 'Another' WHERE code = %s", [ @new, 'coupons again' ] ],
-    OFF => [ 'UPDATE promo_codes SET is_active = false WHERE code = %s', [ 'coupons', 'promotion_codes active=false' ] ]);
+    OFF => [ 'UPDATE promo_codes SET is_active = false WHERE code = %s', [ @new, 'promotion_codes again active=false' ] ]);
 foreach my $db (qw(plain app))
 {
     foreach my $code (sort keys %held)
@@ -130,11 +130,8 @@ foreach my $db (qw(plain app))
         }
         $sandbox->clear_faults;
         await_stalled(0);
-        if ($code eq 'LOCKED')
-        {
-            await("$db $code: all is in Stripe, while the row is held",
-                sub { my @steps = steps($mark, $code); return (@steps == 2, "@steps") });
-        }
+        await("$db $code: all is in Stripe, while the row is held",
+            sub { my @steps = steps($mark, $code); return (@steps == 2, "@steps") });
         if ($code ne 'KEYLOCKED')
         {
             is(status_of($db, $code), 'pending', "$db $code: the row says nothing of it yet");
@@ -146,7 +143,19 @@ foreach my $db (qw(plain app))
         is(app($db, "SELECT notes FROM promo_codes WHERE code = '$code'"), 'y', "$db $code: nothing of the application's is lost");
         $session->quit;
     }
-    app($db, 'DELETE FROM promo_codes');
+
+    # what is committed while its coupon is being made counts for what is sent next
+    my $mark = $sandbox->mark;
+    stalled_for('OFFNOW', '/v1/coupons');
+    insert_codes($node, $db, 'OFFNOW');
+    await_stalled(1);
+    app($db, "UPDATE promo_codes SET is_active = false WHERE code = 'OFFNOW'");
+    $sandbox->clear_faults;
+    await_codes($node, $db, "$db OFFNOW: switched off while its coupon was being made", 'OFFNOW');
+    is_deeply([ steps($mark, 'OFFNOW') ], [ 'coupons', 'promotion_codes active=false' ], "$db OFFNOW: it was never on")
+      or diag(join ' ', steps($mark, 'OFFNOW'));
+
+    app($db, "DELETE FROM promo_codes WHERE code $_ 'OFFNOW'") foreach qw(= <>);
     is($node->safe_psql($db, 'SELECT stripe_sync_wait()'), 't', "$db: cleared");
 }
 

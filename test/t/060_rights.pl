@@ -51,7 +51,7 @@ sub all_settled
     my ($what) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     return await_quietly(<<'END', '', "$what: all is settled");
-SELECT string_agg(concat_ws(' ', code, state, reason), ', ') FROM stripe_sync.promo_state
+SELECT string_agg(concat_ws(' ', code, state, reason), ', ') FROM stripe_sync.promo_current
 WHERE state IN ('pending', 'sending', 'retrying')
 END
 }

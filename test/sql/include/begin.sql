@@ -1,7 +1,14 @@
--- Included by every test: no worker, so that nothing depends on what one has done yet; and tried(),
--- which shows an error in its parts.
+-- Included by every test: no worker, so that nothing depends on what one has done yet; take_over(),
+-- which takes changes over from the inbox in its stead; and tried(), which shows an error in its parts.
 SET client_min_messages = warning;
 SELECT stripe_sync_stop() \g /dev/null
+
+CREATE PROCEDURE pg_temp.take_over() LANGUAGE plpgsql AS $$
+BEGIN
+  WHILE (SELECT bool_or(stripe_sync.take_changes(a.promo_table, 10000)) FROM stripe_sync.attachment a) LOOP
+  END LOOP;
+END
+$$;
 
 CREATE FUNCTION pg_temp.tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,0 +1,165 @@
+-- How stripe_sync.promo_inbox gets into stripe_sync.promo_state, and what both say together.
+
+CREATE FUNCTION stripe_sync.code_key(code text) RETURNS text
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+  RETURN left(lower(btrim(code COLLATE "C", E' \t\r\n\f\v')), 500);
+COMMENT ON FUNCTION stripe_sync.code_key(text) IS 'The normalised code: what Stripe compares, without case';
+
+-- A TRUNCATE is a change of every row that is known. What says nothing of the row itself comes last.
+CREATE VIEW stripe_sync.promo_change AS
+  SELECT i.number, i.promo_table, i.key, i.change, i.code, i.off, i.promotion_code_id, i.together, i.changed_at, i.changed_by
+  FROM stripe_sync.promo_inbox i WHERE i.key IS NOT NULL
+  UNION ALL
+  SELECT i.number, i.promo_table, s.key, i.change, NULL, NULL, NULL, NULL, i.changed_at, i.changed_by
+  FROM stripe_sync.promo_inbox i JOIN stripe_sync.promo_state s ON s.promo_table = i.promo_table
+  WHERE i.key IS NULL AND NOT s.deleted AND s.state <> 'excluded';
+COMMENT ON VIEW stripe_sync.promo_change IS 'The inbox, row by row';
+
+CREATE FUNCTION stripe_sync.last_changes(promo_table regclass, numbers bigint[])
+RETURNS TABLE (key text, change text, code text, off boolean, promotion_code_id text, together bigint, changed_at timestamptz, again boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT DISTINCT ON (c.key) c.key, c.change, c.code, c.off, c.promotion_code_id, c.together, c.changed_at,
+    bool_or(c.change IN ('attached', 'retried')) OVER (PARTITION BY c.key)
+  FROM stripe_sync.promo_change c
+  WHERE c.promo_table = last_changes.promo_table AND c.number = ANY (numbers)
+  ORDER BY c.key, c.change = 'retried', c.number DESC;
+END;
+COMMENT ON FUNCTION stripe_sync.last_changes(regclass, bigint[]) IS 'What some changes come to for each key';
+
+-- A row that shows the code of a state whose own row is gone, or shows another, is that row under a
+-- new key: its state goes along, or a code that works would be switched off and made anew. Keys may
+-- be exchanged: what stands in the way makes place first, as a row that is gone, and the others pass
+-- through names that no key has.
+CREATE FUNCTION stripe_sync.carry_states(promo_table regclass, numbers bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+  old_keys text[];
+  new_keys text[];
+BEGIN
+  WITH last AS MATERIALIZED (SELECT * FROM stripe_sync.last_changes(promo_table, numbers)),
+  shown AS (SELECT DISTINCT ON (l.promotion_code_id) l.key, l.promotion_code_id FROM last l
+    WHERE l.promotion_code_id IS NOT NULL ORDER BY l.promotion_code_id, l.key),
+  moves AS (SELECT DISTINCT ON (s.promotion_code_id) s.key AS old_key, n.key AS new_key
+    FROM shown n JOIN stripe_sync.promo_state s ON s.promo_table = promo_table AND s.promotion_code_id = n.promotion_code_id
+    WHERE s.key <> n.key
+      AND (s.key, s.promotion_code_id) NOT IN (SELECT l.key, l.promotion_code_id FROM last l WHERE l.promotion_code_id IS NOT NULL)
+      AND (s.deleted OR s.state = 'missing' OR s.key IN (SELECT l.key FROM last l
+        WHERE l.change IN ('deleted', 'left', 'truncated') OR l.promotion_code_id IS NOT NULL))
+    ORDER BY s.promotion_code_id, s.key)
+  SELECT array_agg(m.old_key), array_agg(m.new_key) INTO old_keys, new_keys FROM moves m;
+  IF old_keys IS NULL THEN
+    RETURN;
+  END IF;
+  UPDATE stripe_sync.promo_state s SET key = s.key || ' before ' || nextval('stripe_sync.lease_number'),
+    state = h.state, deleted = h.state <> 'missing', off = true, lease = NULL, settled = NULL, attempts = 0,
+    next_attempt = CASE WHEN h.state = 'pending' THEN clock_timestamp() END, changed_at = clock_timestamp(), generation = s.generation + 1
+  FROM (SELECT p.key, CASE WHEN p.state IN ('excluded', 'missing') THEN p.state
+      WHEN EXISTS (SELECT FROM stripe_sync.promo_inbox i
+        WHERE i.promo_table = promo_table AND i.number = ANY (numbers) AND i.key = p.key AND i.change = 'left') THEN 'excluded'
+      ELSE 'pending' END AS state
+    FROM stripe_sync.promo_state p
+    WHERE p.promo_table = promo_table AND p.key = ANY (new_keys) AND p.key <> ALL (old_keys)) h
+  WHERE s.promo_table = promo_table AND s.key = h.key;
+  UPDATE stripe_sync.promo_state s SET key = chr(1) || m.new_key, lease = NULL, settled = NULL
+  FROM unnest(old_keys, new_keys) m(old_key, new_key)
+  WHERE s.promo_table = promo_table AND s.key = m.old_key;
+  UPDATE stripe_sync.promo_state s SET key = m.new_key
+  FROM unnest(new_keys) m(new_key)
+  WHERE s.promo_table = promo_table AND s.key = chr(1) || m.new_key;
+END
+$$;
+COMMENT ON FUNCTION stripe_sync.carry_states(regclass, bigint[]) IS 'Moves states along with rows that go on under another key';
+
+-- More than ten rows and a fifth of the table gone at once may be a mistake, as is a TRUNCATE: held
+-- until confirmed. Rows left to the user stay so.
+CREATE FUNCTION stripe_sync.merge_changes(promo_table regclass, numbers bigint[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+  WITH last AS MATERIALIZED (
+    SELECT l.*, l.change IN ('changed', 'attached') AS there,
+      CASE WHEN l.change = 'left' THEN 'excluded'
+           WHEN l.change = 'truncated' THEN 'missing'
+           WHEN l.change = 'deleted' AND l.together > 10 AND l.together * 5 > (SELECT count(*)
+             FROM stripe_sync.promo_state a WHERE a.promo_table = promo_table AND NOT a.deleted) THEN 'missing'
+           ELSE 'pending' END AS state
+    FROM stripe_sync.last_changes(promo_table, numbers) l),
+  known AS (
+    UPDATE stripe_sync.promo_state s SET
+      code = coalesce(l.code, s.code),
+      off = CASE WHEN l.there THEN l.off WHEN l.change = 'retried' THEN s.off ELSE true END,
+      deleted = CASE WHEN l.there THEN false WHEN l.change = 'retried' THEN s.deleted ELSE l.state <> 'missing' END,
+      state = l.state,
+      attempts = 0,
+      next_attempt = CASE WHEN l.state = 'pending' THEN clock_timestamp() END,
+      changed_at = l.changed_at,
+      generation = s.generation + 1,
+      settled = CASE WHEN l.there AND NOT l.again AND NOT s.deleted THEN s.settled END,
+      sqlstate = CASE WHEN l.state = 'missing' THEN 'SY004' WHEN l.state = 'pending' THEN s.sqlstate END,
+      reason = CASE WHEN l.change = 'truncated' THEN 'the table was truncated'
+                    WHEN l.state = 'missing' THEN 'deleted together with a large part of its table'
+                    WHEN l.state = 'pending' THEN s.reason END,
+      detail = CASE WHEN l.state = 'missing' THEN 'Its code in Stripe is left as it is.' WHEN l.state = 'pending' THEN s.detail END,
+      hint = CASE WHEN l.state = 'missing' THEN 'Insert the row again; if all that is missing is meant to be gone: SELECT * FROM stripe_sync_resolve(NULL, ''db'');'
+        WHEN l.state = 'pending' THEN s.hint END,
+      warnings = CASE WHEN l.change = 'left' AND s.observed #>> '{promotion_code,active}' = 'true'
+          THEN ARRAY['the row is deleted, its promotion code ' || s.promotion_code_id || ' is still active in Stripe: sync_status was manual']
+        WHEN l.there OR l.change = 'retried' THEN s.warnings END
+    FROM last l WHERE s.promo_table = promo_table AND s.key = l.key)
+  INSERT INTO stripe_sync.promo_state (promo_table, key, code, off, changed_at)
+  SELECT promo_table, l.key, l.code, l.off, l.changed_at FROM last l
+  WHERE l.there AND NOT EXISTS (SELECT FROM stripe_sync.promo_state s WHERE s.promo_table = promo_table AND s.key = l.key);
+END
+$$;
+COMMENT ON FUNCTION stripe_sync.merge_changes(regclass, bigint[]) IS 'Takes some changes of a table over into promo_state';
+
+-- Whole statements, so that what they did together stays together. The numbers name the same rows
+-- whatever is committed meanwhile. A mass deletion comes first in its batch: what it is a large part
+-- of is what is known by then.
+CREATE FUNCTION stripe_sync.take_changes(promo_table regclass, most integer) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+  numbers bigint[];
+BEGIN
+  WITH waiting AS MATERIALIZED (
+    SELECT i.number, i.change = 'truncated' OR i.together > 10 AS mass
+    FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table ORDER BY i.number LIMIT most)
+  SELECT array_agg(DISTINCT w.number) INTO numbers FROM waiting w
+  WHERE (w.number < (SELECT min(m.number) FROM waiting m WHERE m.mass AND m.number > (SELECT min(f.number) FROM waiting f))) IS NOT FALSE;
+  IF EXISTS (SELECT FROM stripe_sync.promo_inbox i
+      WHERE i.promo_table = promo_table AND i.number = ANY (numbers) AND i.promotion_code_id IS NOT NULL) THEN
+    PERFORM stripe_sync.carry_states(promo_table, numbers);
+  END IF;
+  PERFORM stripe_sync.merge_changes(promo_table, numbers);
+  DELETE FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table AND i.number = ANY (numbers);
+  RETURN EXISTS (SELECT FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table);
+END
+$$;
+COMMENT ON FUNCTION stripe_sync.take_changes(regclass, integer) IS 'Takes the oldest changes of a table over into promo_state, about that many rows; returns whether more wait';
+
+-- Columns as in promo_state; at_commit: the calling transaction has changed it.
+CREATE VIEW stripe_sync.promo_current AS
+  SELECT s.promo_table, s.key, s.code, s.code_key, s.state, s.off, s.deleted, s.changed_at, s.observed, s.coupon_id, s.promotion_code_id,
+    s.attempts, s.next_attempt, s.attempted_at, s.synced_at, s.action, s.reason, s.detail, s.hint, s.warnings, false AS at_commit
+  FROM stripe_sync.promo_state s
+  WHERE NOT EXISTS (SELECT FROM stripe_sync.promo_change c WHERE c.promo_table = s.promo_table AND c.key = s.key)
+  UNION ALL
+  SELECT c.promo_table, c.key, coalesce(c.code, s.code), stripe_sync.code_key(coalesce(c.code, s.code)), 'pending', c.off, c.gone, c.since,
+    s.observed, s.coupon_id, s.promotion_code_id, 0, c.since, s.attempted_at, s.synced_at, s.action, NULL, NULL, NULL, NULL, c.at_commit
+  FROM (
+    SELECT DISTINCT ON (i.promo_table, i.key) i.promo_table, i.key, i.code, i.off, i.change IN ('deleted', 'left', 'truncated') AS gone,
+      min(i.changed_at) OVER w AS since,
+      coalesce(bool_or(i.changed_by = pg_current_xact_id_if_assigned()) OVER w, false) AS at_commit
+    FROM stripe_sync.promo_change i
+    WINDOW w AS (PARTITION BY i.promo_table, i.key)
+    ORDER BY i.promo_table, i.key, i.change = 'retried', i.number DESC) c
+  LEFT JOIN stripe_sync.promo_state s ON s.promo_table = c.promo_table AND s.key = c.key
+  WHERE (s.key IS NOT NULL OR NOT c.gone)
+    AND EXISTS (SELECT FROM stripe_sync.attachment a WHERE a.promo_table = c.promo_table);
+COMMENT ON VIEW stripe_sync.promo_current IS 'Every promo code as promo_state and what waits in the inbox say together: a change that waits is pending';
