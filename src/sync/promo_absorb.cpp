@@ -53,8 +53,11 @@ Coupon merged(Coupon coupon, const std::optional<Coupon>& before) {
 }
 
 PromotionCode merged(PromotionCode code, const std::optional<PromotionCode>& before) {
-  if (code.raw["restrictions"]["currency_options"].is_null() && before && before->id == code.id)
+  if (!before || before->id != code.id) return code;
+  if (code.raw["restrictions"]["currency_options"].is_null())
     code.other_minimum_currencies = before->other_minimum_currencies;
+  code.dead = before->dead && !code.active;
+  code.making_room = before->making_room && !code.active;
   return code;
 }
 
@@ -67,22 +70,38 @@ std::optional<Coupon> coupon_inside(const json::Value& code) {
   return coupon;
 }
 
-void coupon_gone(Situation& s) {
-  if (!s.observed.coupon) s.observed.coupon.emplace();
-  Coupon& coupon = *s.observed.coupon;
-  if (s.observed.code) {
-    coupon.id = s.observed.code->coupon;
-    s.observed.code->active = false;  // its codes go with it, for good (stripe.md section 6)
-  }
-  coupon.valid = false;
+/// Where a coupon is kept: with the row's promotion code, or for the next one.
+std::optional<Coupon>& place_of(Situation& s, const std::string& coupon) {
+  Observed& o = s.observed;
+  return !o.code || o.code->coupon == coupon ? o.coupon : o.next_coupon;
+}
+
+/// Its promotion codes go with it, for good (stripe.md section 6).
+void coupon_gone(Situation& s, const std::string& id) {
+  std::optional<Coupon>& coupon = place_of(s, id);
+  if (!coupon || coupon->id != id) coupon.emplace().id = id;
+  coupon->valid = false;
+}
+
+/// The coupon that a request's path names.
+std::string named(const Situation& s, const Operation& operation) {
+  const Observed& o = s.observed;
+  for (const std::optional<Coupon>& coupon : {o.coupon, o.next_coupon})
+    if (coupon && read_coupon(coupon->id).call.path == operation.call.path) return coupon->id;
+  return o.code ? o.code->coupon : std::string();
 }
 
 /// Promotion codes can't be deleted: their whole account or its test data was. Begins anew, but not
 /// at once: this must not become a fast loop.
 Effect code_gone(Situation& s, const stripe::Answer& answer) {
-  if (s.observed.code) s.observed.unknown_code = s.observed.code->id;
-  s.observed.code.reset();
-  s.observed.coupon.reset();
+  Observed& o = s.observed;
+  if (o.code) {
+    o.unknown_code = o.code->id;
+    o.predecessors.push_back({o.code->id, o.code->times_redeemed});
+  }
+  o.code.reset();
+  o.coupon.reset();
+  o.next_coupon.reset();
   s.unsettled.reset();
   return next(Next::retry, answer.error);
 }
@@ -103,7 +122,11 @@ bool take_object(Situation& s, const Operation& operation, const json::Value& bo
     auto code = PromotionCode::from(body);
     if (!code) return false;
     if (code->coupon.empty()) code->coupon = parameter(operation, "promotion[coupon]");
-    s.observed.code = merged(std::move(*code), s.observed.code);
+    const Desired* desired = std::get_if<Desired>(&s.mapped);
+    const bool off = parameter(operation, "active") == "false" && !code->active;
+    *code = merged(std::move(*code), s.observed.code);
+    if (off && operation.kind == Kind::update_code) code->making_room = desired && desired->active;
+    take(s, std::move(*code), std::nullopt);
     return true;
   }
   auto coupon = Coupon::from(body);
@@ -114,7 +137,8 @@ bool take_object(Situation& s, const Operation& operation, const json::Value& bo
     std::sort(coupon->terms.products.begin(), coupon->terms.products.end());
     coupon->products_known = true;
   }
-  s.observed.coupon = merged(std::move(*coupon), s.observed.coupon);
+  std::optional<Coupon>& place = place_of(s, coupon->id);
+  place = merged(std::move(*coupon), place);
   return true;
 }
 
@@ -134,8 +158,11 @@ Effect written(Situation& s, const Operation& operation, const stripe::Answer& a
   s.unsettled.reset();
   if (!came_out_otherwise(s, operation, plan_promo(s))) return {};
   std::string seen;
-  if (const Desired* desired = std::get_if<Desired>(&s.mapped); desired && s.observed.coupon)
-    seen = joined(differing_coupon_terms(*desired, *s.observed.coupon), "; ");
+  const bool of_code = operation.kind != Kind::create_coupon && s.observed.code;
+  const std::optional<Coupon>& coupon =
+      place_of(s, of_code ? s.observed.code->coupon : parameter(operation, "id"));
+  if (const Desired* desired = std::get_if<Desired>(&s.mapped); desired && coupon)
+    seen = side_by_side(differing_coupon_terms(*desired, *coupon));
   return next(Next::parked,
               Error(errcode::refused,
                     "Stripe answered to " + operation.what +
@@ -144,6 +171,14 @@ Effect written(Situation& s, const Operation& operation, const stripe::Answer& a
                     answer.request_id.empty() ? "" : "request " + answer.request_id,
                     "Look at the object in Stripe's Dashboard; then SELECT stripe_sync_retry('" +
                         text_of(s.row, item::code) + "');"));
+}
+
+/// Refused for good. The code that was to give way may come back: the plan decides.
+Effect give_up(Situation& s, const Operation& operation, const Error& reason) {
+  s.unsettled.reset();
+  if (operation.kind != Kind::create_code || !s.observed.code) return next(Next::parked, reason);
+  s.refused = Refused{operation, reason};
+  return {};
 }
 
 Effect refused(Situation& s, const Operation& operation, const stripe::Answer& answer) {
@@ -155,16 +190,19 @@ Effect refused(Situation& s, const Operation& operation, const stripe::Answer& a
   const bool id_taken =
       operation.kind == Kind::create_coupon && answer.code == "resource_already_exists";
   const bool coupon_missing =
-      answer.code == "resource_missing" && answer.param == "promotion[coupon]";
+      answer.code == "coupon_expired" ||
+      (answer.code == "resource_missing" && answer.param == "promotion[coupon]");
   if (operation.kind == Kind::create_code && coupon_missing) {
-    coupon_gone(s);  // the next try makes another coupon
-  } else if (id_taken || ((operation.kind == Kind::create_code || switches_on(operation)) &&
+    coupon_gone(s, parameter(operation, "promotion[coupon]"));
+    return next(Next::retry, answer.error);  // with another coupon, but not in a fast loop
+  }
+  if (id_taken || ((operation.kind == Kind::create_code || switches_on(operation)) &&
                           answer.status == 400)) {
     // A taken text has no code of its own (stripe.md section 2), so any 400 may mean it.
     s.unsettled = Unsettled{operation, answer.error, false, false};
     return {};
   }
-  return next(Next::parked, answer.error);
+  return give_up(s, operation, answer.error);
 }
 
 // --- reads -------------------------------------------------------------------------------------
@@ -176,9 +214,8 @@ Effect after_look(Situation& s) {
   unsettled.looked = true;
   const bool again = begins_with(plan_promo(s), unsettled.operation);
   if (again && unsettled.refusal) {
-    Effect effect = next(Next::parked, *unsettled.refusal);
-    s.unsettled.reset();
-    return effect;
+    const Unsettled refused = unsettled;
+    return give_up(s, refused.operation, *refused.refusal);
   }
   if (!again || unsettled.spent) s.unsettled.reset();
   return {};
@@ -193,11 +230,11 @@ Effect coupon_read(Situation& s, const json::Value& body) {
     s.unsettled.reset();
     return next(Next::salt);
   }
-  s.observed.coupon = std::move(coupon);
+  place_of(s, coupon->id) = coupon;
   return write ? after_look(s) : Effect{};
 }
 
-Effect coupon_missing(Situation& s) {
+Effect coupon_missing(Situation& s, const Operation& operation) {
   const Operation* write = looked_for(s);
   if (write && write->kind == Kind::create_coupon) {
     if (!s.unsettled->refusal) return after_look(s);
@@ -205,7 +242,7 @@ Effect coupon_missing(Situation& s) {
     s.unsettled.reset();
     return next(Next::salt);
   }
-  coupon_gone(s);
+  coupon_gone(s, named(s, operation));
   if (write) s.unsettled.reset();
   return {};
 }
@@ -240,33 +277,50 @@ Effect code_read(Situation& s, const Operation& operation, const stripe::Answer&
   return after_look(s);
 }
 
-/// The codes of a text, after a create that was refused or lost.
-Effect codes_found(Situation& s, const json::Value& list) {
-  const Operation* write = looked_for(s);
-  if (!write) return {};
-  const bool existing = write->kind == Kind::update_code && s.observed.code;
-  const std::string text = existing ? s.observed.code->code : parameter(*write, "code");
-  const std::string sent_coupon = parameter(*write, "promotion[coupon]");
-  json::Value own;
+/// Codes of a text in Stripe.
+struct Listed {
+  json::Value own;     ///< the row's: active, or made by the write that is looked for
+  json::Value linked;  ///< the one known as the row's
   std::vector<json::Value> rivals;
+};
+
+Listed sorted_out(const Situation& s, const Operation& write, const std::string& text,
+                  const json::Value& list) {
+  const Observed& o = s.observed;
+  const std::string coupon = parameter(write, "promotion[coupon]");
+  Listed listed;
   bool lost_answer = false;
   for (std::size_t i = 0; i < list.size(); ++i) {
     const auto code = PromotionCode::from(list[i]);
     if (!code || !same_code(code->code, text)) continue;
+    const bool linked = o.code && o.code->id == code->id;
+    if (linked) listed.linked = list[i];
+    const bool known = linked || std::any_of(o.predecessors.begin(), o.predecessors.end(),
+                                             [&](const auto& one) { return one.id == code->id; });
     const bool ours = owner_of(code->metadata, s.identity) == Owner::this_row;
-    const bool sent = ours && code->coupon == sent_coupon;
-    if (!lost_answer && (sent || (ours && code->active && own.is_null()))) own = list[i];
+    const bool sent = ours && !known && code->coupon == coupon;
+    if (!lost_answer && (sent || (ours && code->active && listed.own.is_null())))
+      listed.own = list[i];
     lost_answer = lost_answer || sent;
-    if (!ours && code->active) rivals.push_back(list[i]);
+    if (!ours && !linked && code->active) listed.rivals.push_back(list[i]);
   }
-  if (!own.is_null()) {
-    take_own(s, *PromotionCode::from(own), coupon_inside(own));
-    return after_look(s);
-  }
-  if (!s.unsettled->refusal || rivals.empty() || !std::holds_alternative<Desired>(s.mapped))
-    return after_look(s);
+  return listed;
+}
 
-  // Codes of one text for different customers may stand side by side: any that is equal will do.
+/// Nobody stands in its way, and yet Stripe does not switch it on: its coupon is not valid any
+/// more, or it has expired or run out.
+Effect cannot_return(Situation& s, const json::Value& linked) {
+  if (!linked.is_null()) {
+    s.observed.code = merged(*PromotionCode::from(linked), s.observed.code);
+    s.observed.coupon = coupon_inside(linked);  // nothing: to be read
+  }
+  s.observed.code->dead = true;
+  s.unsettled.reset();
+  return {};
+}
+
+/// Codes of one text for different customers may stand side by side: any that is equal will do.
+Effect adopt_one(Situation& s, const std::vector<json::Value>& rivals) {
   std::optional<Error> refusal;
   for (const json::Value& rival : rivals) {
     const auto coupon = coupon_inside(rival);
@@ -277,6 +331,23 @@ Effect codes_found(Situation& s, const json::Value& list) {
   }
   s.unsettled.reset();
   return refusal ? next(Next::conflict, std::move(*refusal)) : Effect{};
+}
+
+/// The codes of a text, after a create that was refused or lost.
+Effect codes_found(Situation& s, const json::Value& list) {
+  const Operation* write = looked_for(s);
+  if (!write) return {};
+  const bool existing = write->kind == Kind::update_code && s.observed.code;
+  const std::string text = existing ? s.observed.code->code : parameter(*write, "code");
+  const Listed listed = sorted_out(s, *write, text, list);
+  if (!listed.own.is_null()) {
+    take_own(s, *PromotionCode::from(listed.own), coupon_inside(listed.own));
+    return after_look(s);
+  }
+  if (!s.unsettled->refusal) return after_look(s);
+  if (listed.rivals.empty() && existing) return cannot_return(s, listed.linked);
+  if (listed.rivals.empty() || !std::holds_alternative<Desired>(s.mapped)) return after_look(s);
+  return adopt_one(s, listed.rivals);
 }
 
 Effect read(Situation& s, const Operation& operation, const stripe::Answer& answer) {
@@ -296,13 +367,13 @@ Effect read(Situation& s, const Operation& operation, const stripe::Answer& answ
 Effect missing(Situation& s, const Operation& operation, const stripe::Answer& answer) {
   switch (operation.kind) {
     case Kind::update_coupon:
-      coupon_gone(s);
+      coupon_gone(s, named(s, operation));
       s.unsettled.reset();
       return {};
     case Kind::update_code:
       return code_gone(s, answer);
     case Kind::read_coupon:
-      return coupon_missing(s);
+      return coupon_missing(s, operation);
     case Kind::read_code:
       if (looked_for(s)) return code_gone(s, answer);
       s.observed.unknown_code = carried_code(s);

@@ -25,40 +25,76 @@ Error conflict(const Situation& s, const PromotionCode& code, const std::string&
                      " and then SELECT stripe_sync_retry('" + text + "');");
 }
 
-void take(Situation& s, PromotionCode code, std::optional<Coupon> coupon) {
-  s.observed.code = std::move(code);
-  s.observed.coupon = std::move(coupon);
+/// More or fewer uses are left for the row than `mapped` was made with.
+void leave_uses(Situation& s, std::int64_t more) {
+  Desired* desired = std::get_if<Desired>(&s.mapped);
+  if (!desired || !desired->max_redemptions) return;
+  *desired->max_redemptions += more;
+  desired->exhausted = *desired->max_redemptions <= 0;
+  desired->active =
+      !says_off(s.row) && !desired->expired && !desired->exhausted && !desired->starts_at;
+}
+
+/// The row's code gives way to another.
+void retire(Situation& s) {
+  const PromotionCode& code = *s.observed.code;
+  Replaced replaced{code, s.observed.coupon, ""};
+  if (const Desired* desired = std::get_if<Desired>(&s.mapped); desired && s.observed.coupon)
+    replaced.why = side_by_side(reasons_to_replace(*desired, *s.observed.coupon, code));
+  s.replaced.push_back(std::move(replaced));
+  s.observed.predecessors.push_back({code.id, code.times_redeemed});
+  leave_uses(s, -code.times_redeemed);
+  s.observed.code.reset();
+}
+
+/// Somebody has switched it on again.
+void recall(Situation& s, const std::string& id) {
+  auto& earlier = s.observed.predecessors;
+  const auto found = std::find_if(earlier.begin(), earlier.end(),
+                                  [&](const Predecessor& one) { return one.id == id; });
+  if (found == earlier.end()) return;
+  leave_uses(s, found->redeemed);
+  earlier.erase(found);
 }
 
 /// Takes a code if it is what the row asks for; otherwise says what differs. Where our state was
 /// lost or never was, the table's used_count (and so used_before) contains the code's own
 /// redemptions, which must not be counted twice: tried both ways.
-std::vector<std::string> take_equal(Situation& s, const PromotionCode& code, const Coupon& coupon) {
-  std::vector<std::string> differences;
+std::vector<Difference> take_equal(Situation& s, const PromotionCode& code, const Coupon& coupon) {
+  std::vector<Difference> differences;
   const std::int64_t own = std::max<std::int64_t>(0, std::min(s.used_before, code.times_redeemed));
   for (const std::int64_t counted : {std::int64_t{0}, own}) {
-    Desired desired = std::get<Desired>(s.mapped);
-    if (desired.max_redemptions) {
-      *desired.max_redemptions += counted;
-      desired.exhausted = *desired.max_redemptions <= 0;
-    }
-    desired.active =
-        !says_off(s.row) && !desired.expired && !desired.exhausted && !desired.starts_at;
+    Situation taken = s;
+    leave_uses(taken, counted);
+    taken.used_before -= counted;
+    take(taken, code, coupon);
+    const Desired& desired = std::get<Desired>(taken.mapped);
     differences = differing_terms(desired, coupon, code);
     // Somebody switched it off: to switch it on again is not ours to decide.
     if (desired.active && !code.active && !used_up(code) &&
         owner_of(code.metadata, s.identity) == Owner::nobody)
-      differences.push_back("active: database true, Stripe false");
+      differences.push_back({"active", "true", "false"});
     if (!differences.empty()) continue;
-    s.used_before -= counted;
-    s.mapped = std::move(desired);
-    take(s, code, coupon);
+    s = std::move(taken);
     break;
   }
   return differences;
 }
 
 }  // namespace
+
+void take(Situation& s, PromotionCode code, std::optional<Coupon> coupon) {
+  Observed& o = s.observed;
+  if (o.code && o.code->id != code.id) retire(s);
+  recall(s, code.id);
+  for (std::optional<Coupon>* made : {&o.coupon, &o.next_coupon})
+    if (!coupon && *made && (*made)->id == code.coupon) coupon = *made;
+  // What was made earlier can serve again.
+  if (!o.code && o.coupon && o.coupon->id != code.coupon) o.next_coupon = std::move(o.coupon);
+  if (o.next_coupon && o.next_coupon->id == code.coupon) o.next_coupon.reset();
+  o.coupon = std::move(coupon);
+  o.code = std::move(code);
+}
 
 void take_own(Situation& s, const PromotionCode& code, const std::optional<Coupon>& coupon) {
   const bool comparable = coupon && std::holds_alternative<Desired>(s.mapped);
@@ -74,7 +110,7 @@ std::optional<Error> adopt(Situation& s, const PromotionCode& code, const Coupon
                     "SELECT stripe_sync_rebind('keep') if the original is gone");
   const auto differences = take_equal(s, code, coupon);
   if (differences.empty()) return std::nullopt;
-  return conflict(s, code, "which is not ours and has other terms: " + joined(differences, "; "),
+  return conflict(s, code, "which is not ours and has other terms: " + side_by_side(differences),
                   "Make the row's terms equal to adopt it");
 }
 

@@ -12,12 +12,11 @@
 namespace stripe_sync {
 namespace {
 
-using Differences = std::vector<std::string>;
+using Differences = std::vector<Difference>;
 
 void compare(Differences& differences, const char* what, const std::string& database,
              const std::string& stripe) {
-  if (database != stripe)
-    differences.push_back(std::string(what) + ": database " + database + ", Stripe " + stripe);
+  if (database != stripe) differences.push_back({what, database, stripe});
 }
 
 std::string discount_text(const CouponTerms& terms) {
@@ -67,7 +66,13 @@ void compare_code(Differences& differences, const Desired& desired, const Promot
 
 }  // namespace
 
-std::vector<std::string> differing_coupon_terms(const Desired& desired, const Coupon& coupon) {
+std::string side_by_side(const std::vector<Difference>& differences) {
+  std::vector<std::string> texts;
+  for (const Difference& difference : differences) texts.push_back(difference.text());
+  return joined(texts, "; ");
+}
+
+std::vector<Difference> differing_coupon_terms(const Desired& desired, const Coupon& coupon) {
   Differences differences;
   compare(differences, "discount", discount_text(desired.terms), discount_text(coupon.terms));
   compare(differences, "duration", duration_text(desired.terms), duration_text(coupon.terms));
@@ -82,11 +87,36 @@ std::vector<std::string> differing_coupon_terms(const Desired& desired, const Co
   return differences;
 }
 
-std::vector<std::string> differing_terms(const Desired& desired, const Coupon& coupon,
-                                         const PromotionCode& code) {
+std::vector<Difference> differing_terms(const Desired& desired, const Coupon& coupon,
+                                        const PromotionCode& code) {
   Differences differences = differing_coupon_terms(desired, coupon);
   compare_code(differences, desired, code);
   return differences;
+}
+
+std::vector<Difference> reasons_to_replace(const Desired& desired, const Coupon& coupon,
+                                           const PromotionCode& code) {
+  if (!coupon.valid) return {{"coupon " + code.coupon, "valid", "deleted or no longer valid"}};
+  Differences differences = differing_terms(desired, coupon, code);
+  if (differences.empty() && code.dead && desired.active && !used_up(code))
+    differences.push_back({"active", "true", "can't be switched on again"});
+  return differences;
+}
+
+Error still_sold(Error reason, const Observed& observed) {
+  if (!observed.code) return reason;
+  const PromotionCode& code = *observed.code;
+  std::string sold = "In Stripe, promotion code " + code.id + " (" + code.code + ") ";
+  if (!code.active) {
+    sold += "is switched off.";
+  } else if (observed.coupon && observed.coupon->id == code.coupon) {
+    sold += "goes on as it was: " + discount_text(observed.coupon->terms) + ", " +
+            duration_text(observed.coupon->terms) + ".";
+  } else {
+    sold += "goes on as it was.";
+  }
+  reason.detail += (reason.detail.empty() ? "" : " ") + sold;
+  return reason;
 }
 
 bool used_up(const PromotionCode& code) {

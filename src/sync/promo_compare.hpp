@@ -12,7 +12,14 @@
 namespace stripe_sync {
 
 /// The coupon's part of differing_terms().
-std::vector<std::string> differing_coupon_terms(const Desired& desired, const Coupon& coupon);
+std::vector<Difference> differing_coupon_terms(const Desired& desired, const Coupon& coupon);
+
+/// Why the row's promotion code can't serve as it is: a coupon no longer valid, or other terms.
+std::vector<Difference> reasons_to_replace(const Desired& desired, const Coupon& coupon,
+                                           const PromotionCode& code);
+
+/// The error of a row that is not pushed any further, with what Stripe sells under its code.
+Error still_sold(Error reason, const Observed& observed);
 
 /// Nothing is left of what max_redemptions allows.
 bool used_up(const PromotionCode& code);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "sync/promo_compare.hpp"
+
 namespace stripe_sync {
 
 namespace {
@@ -25,7 +27,7 @@ std::int64_t uses_before(const PromoJob& job) {
 const char* action_of(const Operation& operation, const PromoJob& job) {
   switch (operation.kind) {
     case Operation::Kind::create_code:
-      return "created";
+      return job.observed.predecessors.empty() ? "created" : "replaced";
     case Operation::Kind::update_code:
       for (const auto& [name, value] : operation.call.params) {
         if (name == "active") return value == "true" ? "switched on" : "switched off";
@@ -81,10 +83,12 @@ Situation PromoEngine::situation(const PromoJob& job) const {
   situation.observed = job.observed;
   situation.identity = job.identity;
   situation.unsettled = job.unsettled;
+  situation.refused = job.refused;
   situation.now = clock_.unix_seconds();
   situation.used_before = uses_before(job);
   situation.mapped =
-      map_promo(job.row, *job.settings, prices_.catalog(), situation.used_before, situation.now);
+      map_promo(job.row, *job.settings, prices_.catalog(),
+                situation.used_before + job.observed.redeemed_before(), situation.now);
   return situation;
 }
 
@@ -144,6 +148,8 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
   const Effect effect = absorb(now, operation, answer);
   job.observed = now.observed;
   job.unsettled = now.unsettled;
+  job.refused = now.refused;
+  job.replaced.insert(job.replaced.end(), now.replaced.begin(), now.replaced.end());
   if (now.used_before != used_before) job.used_before = now.used_before;
   if (answer.ok()) job.action = action_of(operation, job);
 
@@ -157,7 +163,7 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
     case Effect::Next::parked:
     case Effect::Next::conflict:
       job.unsettled.reset();
-      decision.settle.emplace().reason = effect.reason;
+      decision.settle.emplace().reason = still_sold(effect.reason, job.observed);
       decision.settle->state =
           effect.next == Effect::Next::parked ? PromoState::parked : PromoState::conflict;
       break;

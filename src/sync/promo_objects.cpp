@@ -114,6 +114,8 @@ std::string dump_code(const PromotionCode& code) {
   out.number("expires_at", code.expires_at).number("max_redemptions", code.max_redemptions);
   out.number("times_redeemed", code.times_redeemed).text("customer", code.customer);
   out.raw("restrictions", limits.done());
+  if (code.dead) out.flag("dead", true);
+  if (code.making_room) out.flag("making_room", true);
   return out.raw("metadata", dump_metadata(code.metadata)).done();
 }
 
@@ -156,15 +158,29 @@ std::optional<PromotionCode> PromotionCode::from(const json::Value& object) {
   code.minimum_amount_currency = limits["minimum_amount_currency"].text_or("");
   code.other_minimum_currencies =
       keys_but(limits["currency_options"], code.minimum_amount_currency);
+  code.dead = object["dead"].boolean().value_or(false);
+  code.making_room = object["making_room"].boolean().value_or(false);
   code.metadata = read_metadata(object["metadata"]);
   code.raw = object;
   return code;
+}
+
+std::int64_t Observed::redeemed_before() const {
+  std::int64_t sum = 0;
+  for (const Predecessor& one : predecessors) sum += one.redeemed;
+  return sum;
 }
 
 std::string Observed::dump() const {
   Writer out;
   if (coupon) out.raw("coupon", dump_coupon(*coupon));
   if (code) out.raw("promotion_code", dump_code(*code));
+  if (next_coupon) out.raw("next_coupon", dump_coupon(*next_coupon));
+  std::string earlier;
+  for (const Predecessor& one : predecessors)
+    earlier += (earlier.empty() ? "" : ",") +
+               Writer().text("id", one.id).number("redeemed", one.redeemed).done();
+  if (!earlier.empty()) out.raw("predecessors", "[" + earlier + "]");
   return out.text("unknown_code", unknown_code).done();
 }
 
@@ -174,6 +190,11 @@ Observed Observed::parse(std::string_view text) {
   if (!stored) return observed;
   observed.coupon = Coupon::from(stored.value()["coupon"]);
   observed.code = PromotionCode::from(stored.value()["promotion_code"]);
+  observed.next_coupon = Coupon::from(stored.value()["next_coupon"]);
+  const json::Value earlier = stored.value()["predecessors"];
+  for (std::size_t i = 0; i < earlier.size(); ++i)
+    observed.predecessors.push_back(
+        {earlier[i]["id"].text_or(""), earlier[i]["redeemed"].integer().value_or(0)});
   observed.unknown_code = stored.value()["unknown_code"].text_or("");
   return observed;
 }

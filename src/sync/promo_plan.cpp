@@ -21,26 +21,6 @@ Plan read_first(Operation read) {
   return plan;
 }
 
-void park(Settled& end, Error reason) {
-  end.state = PromoState::parked;
-  end.reason = std::move(reason);
-}
-
-Error changed_terms(const PromotionCode& code, const std::vector<std::string>& differences) {
-  return invalid("promotion code " + code.id +
-                     " in Stripe has other terms than the row: " + joined(differences, "; "),
-                 "Stripe can't change these terms of an existing promotion code.",
-                 "Put the old values back, or set is_active to false and give the new terms to a "
-                 "row with another code.");
-}
-
-Error dead_coupon(const PromotionCode& code) {
-  return invalid("coupon " + code.coupon + " of promotion code " + code.id +
-                     " was deleted or is no longer valid in Stripe, so the code can't be used",
-                 "A coupon that is no longer valid makes its promotion codes inactive for good.",
-                 "Delete the row and insert it again: it gets a new coupon and promotion code.");
-}
-
 /// Where a row ends that may not be redeemed now.
 void rest(const Situation& s, const Desired& desired, Settled& end) {
   if (desired.expired) {
@@ -62,6 +42,51 @@ void arrive(const Situation& s, const Desired& desired, Settled& end) {
   end.wake_at = desired.expires_at;  // Stripe expires it by itself; only the state changes then
 }
 
+bool holds_coupon(const Observed& observed, const std::string& id) {
+  return (observed.coupon && observed.coupon->id == id) ||
+         (observed.next_coupon && observed.next_coupon->id == id);
+}
+
+/// A coupon in Stripe that a new promotion code can have.
+const Coupon* usable_coupon(const Situation& s, const Desired& desired) {
+  for (const std::optional<Coupon>* coupon : {&s.observed.coupon, &s.observed.next_coupon})
+    if (*coupon && (*coupon)->valid && differing_coupon_terms(desired, **coupon).empty())
+      return &**coupon;
+  return nullptr;
+}
+
+/// A new promotion code, with its coupon if there is none yet. The coupon comes first: Stripe tells
+/// by it whether it takes product, currency and amount. Then `before` gives way, whose answer says
+/// how often it was used.
+void plan_code(const Situation& s, const Desired& desired, const PromotionCode* before,
+               Plan& plan) {
+  const Coupon* coupon = usable_coupon(s, desired);
+  if (!coupon && holds_coupon(s.observed, s.identity.coupon_id)) {
+    plan.needs_new_coupon_id = plan.operations.empty();
+    plan.end.state = PromoState::pending;
+    return;
+  }
+  const std::string coupon_id = coupon ? coupon->id : s.identity.coupon_id;
+  const Operation create = create_code(desired, s.identity, coupon_id);
+  if (s.refused && s.refused->operation.same_request(create)) {
+    plan.end.state = PromoState::parked;
+    plan.end.reason = still_sold(s.refused->reason, s.observed);
+    // With another coupon, or under another text, it would sell again what was just corrected.
+    const bool same = before && before->coupon == coupon_id && same_code(before->code, desired.code);
+    if (same && before->making_room && !before->dead)
+      plan.operations.push_back(*update_code(*before, s.identity, true));
+    return;
+  }
+  const bool off_first = !plan.operations.empty();
+  if (!coupon) plan.operations.push_back(create_coupon(desired, s.identity));
+  if (before && before->active && !off_first) plan.operations.push_back(switch_off(*before));
+  plan.operations.push_back(create);
+  if (coupon)
+    if (auto update = update_coupon(desired, s.identity, *coupon, s.observed.code))
+      plan.operations.push_back(std::move(*update));
+  arrive(s, desired, plan.end);
+}
+
 void plan_new(const Situation& s, const Desired& desired, Plan& plan) {
   if (desired.expired || desired.exhausted) return rest(s, desired, plan.end);
   const std::optional<Coupon>& coupon = s.observed.coupon;
@@ -70,30 +95,28 @@ void plan_new(const Situation& s, const Desired& desired, Plan& plan) {
     plan.end.state = PromoState::pending;
     return;
   }
-  const bool usable = coupon && coupon->valid && differing_coupon_terms(desired, *coupon).empty();
-  if (coupon && !usable && coupon->id == s.identity.coupon_id) {
-    plan.needs_new_coupon_id = true;
-    plan.end.state = PromoState::pending;
-    return;
-  }
-  if (!usable) plan.operations.push_back(create_coupon(desired, s.identity));
-  plan.operations.push_back(
-      create_code(desired, s.identity, usable ? coupon->id : s.identity.coupon_id));
-  if (usable)
-    if (auto update = update_coupon(desired, s.identity, *coupon, s.observed.code))
-      plan.operations.push_back(std::move(*update));
-  arrive(s, desired, plan.end);
+  plan_code(s, desired, nullptr, plan);
 }
 
-void keep_other_terms(const Situation& s, const Desired& desired,
-                      const std::vector<std::string>& differences, Plan& plan) {
+/// Stripe changes no terms of a promotion code: it is switched off, and another takes its place
+/// with the uses that are left. Not before the row is to be redeemed.
+void plan_replacement(const Situation& s, const Desired& desired,
+                      const std::vector<Difference>& differences, Plan& plan) {
   const PromotionCode& code = *s.observed.code;
-  const bool off = ordered_off(s) || desired.expired || desired.exhausted;
-  if (!off) return park(plan.end, changed_terms(code, differences));
-  rest(s, desired, plan.end);
-  plan.end.warnings.push_back(
-      "promotion code " + code.id +
-      ", switched off in Stripe, holds older terms: " + joined(differences, "; "));
+  if (ordered_off(s) || desired.expired || desired.exhausted) {
+    rest(s, desired, plan.end);
+    if (s.observed.coupon->valid)
+      plan.end.warnings.push_back("promotion code " + code.id +
+                                  ", switched off in Stripe, holds older terms: " +
+                                  side_by_side(differences));
+    return;
+  }
+  Desired left = desired;
+  if (left.max_redemptions) *left.max_redemptions -= code.times_redeemed;
+  if (!left.max_redemptions || *left.max_redemptions > 0)
+    return plan_code(s, left, &code, plan);
+  if (code.active && plan.operations.empty()) plan.operations.push_back(switch_off(code));
+  plan.end.state = PromoState::exhausted;
 }
 
 void plan_existing(const Situation& s, const Desired& desired, Plan& plan) {
@@ -104,12 +127,8 @@ void plan_existing(const Situation& s, const Desired& desired, Plan& plan) {
     plan.end.state = PromoState::pending;
     return;
   }
-  if (!coupon->valid) {
-    if (desired.active) return park(plan.end, dead_coupon(code));
-    return rest(s, desired, plan.end);
-  }
-  const auto differences = differing_terms(desired, *coupon, code);
-  if (!differences.empty()) return keep_other_terms(s, desired, differences, plan);
+  const auto differences = reasons_to_replace(desired, *coupon, code);
+  if (!differences.empty()) return plan_replacement(s, desired, differences, plan);
 
   arrive(s, desired, plan.end);
   const bool exhausted = desired.active && used_up(code);
@@ -134,7 +153,8 @@ void plan_without_terms(const Situation& s, Plan& plan) {
   plan.end.state = PromoState::pending;
   if (!parked) return;
   if (!parked->reason.message.empty()) {
-    park(plan.end, parked->reason);
+    plan.end.state = PromoState::parked;
+    plan.end.reason = still_sold(parked->reason, s.observed);
   } else if (wants_off(s)) {
     plan.end.state = PromoState::synced;
   }

@@ -46,18 +46,31 @@ struct PromotionCode {
   std::string minimum_amount_currency;
   std::vector<std::string> other_minimum_currencies;
   std::map<std::string, std::string, std::less<>> metadata;
+  bool dead = false;         ///< Stripe refused to switch it on again: only another can serve
+  bool making_room = false;  ///< was active, and switched off for its successor
   json::Value raw;
 
   static std::optional<PromotionCode> from(const json::Value& object);
 };
 
+/// A promotion code of the row's that another has replaced: switched off for good.
+struct Predecessor {
+  std::string id;
+  std::int64_t redeemed = 0;
+};
+
 /// What Stripe was last seen to hold for a row.
 struct Observed {
-  std::optional<Coupon> coupon;
+  std::optional<Coupon> coupon;  ///< of `code`; without a code: made for the first one
   std::optional<PromotionCode> code;
+  std::optional<Coupon> next_coupon;  ///< made for the code's successor
+  std::vector<Predecessor> predecessors;
   /// The promotion code id that the row carries and that is not this row's in Stripe (unknown
   /// there, or another row's): not asked again.
   std::string unknown_code;
+
+  /// Of all predecessors: no longer left for the code.
+  std::int64_t redeemed_before() const;
 
   /// {"coupon": {...}, "promotion_code": {...}} as stored with the row's state.
   std::string dump() const;
@@ -104,6 +117,30 @@ struct Unsettled {
   bool spent = false;   ///< Stripe holds its number for another request: take a new one
 };
 
+/// A promotion code that Stripe will not make, and why. Known only for as long as one push lasts:
+/// the next one tries again.
+struct Refused {
+  Operation operation;
+  Error reason;
+};
+
+/// A term on both sides.
+struct Difference {
+  std::string field;
+  std::string database;
+  std::string stripe;
+  std::string text() const { return field + ": database " + database + ", Stripe " + stripe; }
+};
+/// "discount: database 50 %, Stripe 40 %; duration: ...".
+std::string side_by_side(const std::vector<Difference>& differences);
+
+/// A promotion code that was replaced in a step, for the history.
+struct Replaced {
+  PromotionCode code;
+  std::optional<Coupon> coupon;
+  std::string why;
+};
+
 /// States of a row (design.md section 4); `sync_status` is their projection.
 enum class PromoState {
   pending,
@@ -131,8 +168,10 @@ struct Situation {
   Observed observed;
   Identity identity;
   std::optional<Unsettled> unsettled;
-  /// What `mapped` was made with. Lowered by absorb() when a code is adopted, by the uses that it
-  /// has counted itself.
+  std::optional<Refused> refused;
+  std::vector<Replaced> replaced;  ///< filled by absorb()
+  /// Uses before the first push. `mapped` is made with these and those of all predecessors. Lowered
+  /// by absorb() when a code is adopted, by the uses that it has counted itself.
   std::int64_t used_before = 0;
   std::int64_t now = 0;
 };
@@ -149,7 +188,7 @@ struct Settled {
 struct Plan {
   std::vector<Operation> operations;
   Settled end;
-  /// The coupon made for earlier terms was never used: the new terms need another id.
+  /// The coupon of that id holds other terms: a new one needs another id.
   bool needs_new_coupon_id = false;
 };
 
@@ -180,9 +219,9 @@ struct Effect {
 /// row asks for. A replayed answer to a first send is to be passed as Verdict::unknown.
 Effect absorb(Situation& situation, const Operation& operation, const stripe::Answer& answer);
 
-/// Differences between what the row asks for and what Stripe holds that can't be changed in place,
-/// each "discount: database 50 %, Stripe 40 %". Compared at Stripe's precision.
-std::vector<std::string> differing_terms(const Desired& desired, const Coupon& coupon,
-                                         const PromotionCode& code);
+/// Differences between what the row asks for and what Stripe holds that can't be changed in place.
+/// Compared at Stripe's precision.
+std::vector<Difference> differing_terms(const Desired& desired, const Coupon& coupon,
+                                        const PromotionCode& code);
 
 }  // namespace stripe_sync

@@ -33,6 +33,8 @@ struct PromoJob {
   Identity identity;
 
   std::optional<Unsettled> unsettled;
+  std::optional<Refused> refused;
+  std::vector<Replaced> replaced;  ///< not in the history yet
   std::int64_t number = 0;      ///< operation number of `unsettled`, or of the write just decided
   std::string idempotency_key;  ///< of the write just decided; set by the store
   std::string action;           ///< what was done: created, updated, switched off ...

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -76,9 +78,11 @@ inline http::Response response(long status, const std::string& body) {
 }
 
 inline http::Response refusal(long status, const std::string& code = {},
-                              const std::string& type = "invalid_request_error") {
+                              const std::string& type = "invalid_request_error",
+                              const std::string& param = {}) {
   return response(status, R"({"error":{"type":")" + type + R"(","message":"no")" +
-                              (code.empty() ? "" : R"(,"code":")" + code + "\"") + "}}");
+                              (code.empty() ? "" : R"(,"code":")" + code + "\"") +
+                              (param.empty() ? "" : R"(,"param":")" + param + "\"") + "}}");
 }
 
 class FakeStripe {
@@ -92,6 +96,10 @@ class FakeStripe {
 
   std::map<std::string, Fields> coupons;
   std::vector<std::pair<std::string, Fields>> codes;  ///< oldest first
+  std::set<std::string> deleted_coupons;
+  std::function<std::int64_t()> now = [] { return std::int64_t{0}; };
+  /// Says why a promotion code is not made, if so: for refusals that no rule here knows.
+  std::function<bool(const Fields&)> refuses_code = [](const Fields&) { return false; };
   std::vector<PriceObject> prices;
   std::size_t page = 100;      ///< of price lists
   int idempotency_errors = 0;  ///< one number for two requests: never right
@@ -116,10 +124,28 @@ class FakeStripe {
     return out;
   }
 
+  /// Can be redeemed: what has expired, run out or lost its coupon is inactive for good.
+  bool active(const Fields& code) const { return field(code, "active") != "false" && !over(code); }
+  bool over(const Fields& code) const {
+    const std::string expires = field(code, "expires_at"), most = field(code, "max_redemptions");
+    return (!expires.empty() && std::stoll(expires) <= now()) ||
+           (!most.empty() && redeemed(code) >= std::stoll(most)) ||
+           deleted_coupons.count(field(code, "promotion[coupon]")) > 0;
+  }
+  static std::int64_t redeemed(const Fields& code) {
+    const std::string times = field(code, "times_redeemed");
+    return times.empty() ? 0 : std::stoll(times);
+  }
+  /// A customer uses it, if it is active.
+  void redeem(const std::string& id) {
+    Fields& fields = *code(id);
+    if (active(fields)) fields["times_redeemed"] = std::to_string(redeemed(fields) + 1);
+  }
+
   std::vector<std::string> active_codes(const std::string& text) const {
     std::vector<std::string> ids;
     for (const auto& [id, code] : codes)
-      if (field(code, "code") == text && field(code, "active") != "false") ids.push_back(id);
+      if (field(code, "code") == text && active(code)) ids.push_back(id);
     return ids;
   }
   std::size_t codes_of(const std::string& text) const {
@@ -155,13 +181,15 @@ class FakeStripe {
     return value.empty() ? "" : ",\"" + name + "\":" + value;
   }
 
-  static std::string coupon_text(const std::string& id, const Fields& coupon) {
+  std::string coupon_text(const std::string& id, const Fields& coupon) const {
     std::string products;
     for (const auto& [name, value] : coupon) {
       if (name.rfind("applies_to[products]", 0) == 0)
         products += (products.empty() ? "" : ",") + json::quote(value);
     }
-    return R"({"object":"coupon","valid":true,"id":)" + json::quote(id) +
+    return R"({"object":"coupon","valid":)" +
+           std::string(deleted_coupons.count(id) ? "false" : "true") + R"(,"id":)" +
+           json::quote(id) +
            number(coupon, "percent_off") + number(coupon, "amount_off") + R"(,"currency":)" +
            json::quote(field(coupon, "currency")) + R"(,"duration":)" +
            json::quote(field(coupon, "duration")) + R"(,"name":)" +
@@ -174,8 +202,9 @@ class FakeStripe {
     const std::string coupon = field(code, "promotion[coupon]");
     return R"({"object":"promotion_code","id":)" + json::quote(id) + R"(,"code":)" +
            json::quote(field(code, "code")) + R"(,"active":)" +
-           (field(code, "active") == "false" ? "false" : "true") + number(code, "expires_at") +
-           number(code, "max_redemptions") + R"(,"times_redeemed":0,"promotion":{"coupon":)" +
+           (active(code) ? "true" : "false") + number(code, "expires_at") +
+           number(code, "max_redemptions") + R"(,"times_redeemed":)" +
+           std::to_string(redeemed(code)) + R"(,"promotion":{"coupon":)" +
            coupon_text(coupon, coupons.at(coupon)) + R"(},"metadata":)" +
            members(code, "metadata[") + "}";
   }
@@ -220,7 +249,7 @@ class FakeStripe {
     if (in.path == "/v1/promotion_codes") return list_codes(in);
     if (in.path == "/v1/prices") return list_prices(in);
     const std::string id = last(in.path);
-    if (in.under("/v1/coupons/") && coupons.count(id))
+    if (in.under("/v1/coupons/") && coupons.count(id) && !deleted_coupons.count(id))
       return response(200, coupon_text(id, coupons.at(id)));
     for (const auto& [code_id, code] : codes)
       if (in.under("/v1/promotion_codes/") && code_id == id)
@@ -241,16 +270,20 @@ class FakeStripe {
       return response(200, coupon_text(id, fields));
     }
     if (in.path == "/v1/promotion_codes") {
-      if (!coupons.count(fields["promotion[coupon]"])) return refusal(400, "resource_missing");
+      const std::string coupon = fields["promotion[coupon]"];
+      if (!coupons.count(coupon) || deleted_coupons.count(coupon))
+        return refusal(400, "resource_missing", "invalid_request_error", "promotion[coupon]");
       if (fields["active"] != "false" && !active_codes(fields["code"]).empty()) return refusal(400);
+      if (over(fields) || refuses_code(fields)) return refusal(400);
       codes.emplace_back("promo_" + std::to_string(codes.size() + 1), fields);
       return response(200, code_text(codes.back().first, fields));
     }
     const std::string id = last(in.path);
+    if (deleted_coupons.count(id)) return refusal(404, "resource_missing");
     Fields* object = in.under("/v1/coupons/") ? &coupons.at(id) : code(id);
     if (object == nullptr) return refusal(404, "resource_missing");
-    if (fields["active"] == "true" && field(*object, "active") == "false" &&
-        !active_codes(field(*object, "code")).empty())
+    if (fields["active"] == "true" && !active(*object) &&
+        (over(*object) || !active_codes(field(*object, "code")).empty()))
       return refusal(400);
     for (const auto& [name, value] : fields) (*object)[name] = value;
     return response(200,

@@ -226,7 +226,7 @@ TEST(Absorb, RefusedCodeWhoseCouponIsGone) {
   step(s, ok(coupon_json()));
   const Effect effect =
       step(s, failed(Verdict::refused, 400, "resource_missing", "promotion[coupon]"));
-  EXPECT_EQ(effect.next, Next::parked);
+  EXPECT_EQ(effect.next, Next::retry);
   EXPECT_FALSE(s.unsettled);
   EXPECT_TRUE(plan_promo(s).needs_new_coupon_id);  // when it is tried again
 }
@@ -285,15 +285,13 @@ TEST(Absorb, ReadsThatFailLeaveTheLookOpen) {
 }
 
 TEST(Absorb, GoneObjects) {
-  // A deleted coupon takes its codes along: parked, naming it, and no loop.
+  // A deleted coupon takes its codes along: another of each.
   Situation s = in_step(percentage({{"description", "X"}}));
   EXPECT_EQ(step(s, failed(Verdict::missing, 404)).next, Next::go_on);
-  Plan plan = plan_promo(s);
-  EXPECT_EQ(kinds(plan), "");
-  EXPECT_EQ(plan.end.state, PromoState::parked);
-  EXPECT_TRUE(contains(plan.end.reason.message, "SUMMER-aaaaaa"));
   s.observed = Observed::parse(s.observed.dump());
-  EXPECT_EQ(plan_promo(s).end.state, PromoState::parked);
+  EXPECT_TRUE(plan_promo(s).needs_new_coupon_id);
+  s.identity.coupon_id = "SUMMER-bbbbbb";
+  EXPECT_EQ(kinds(plan_promo(s)), "create_coupon update_code create_code");
 
   // A vanished code: made anew, after a pause; the row's stale id is not asked for again.
   s = in_step(percentage({{"is_active", "false"}, {"stripe_promotion_code_id", "promo_1"}}));
@@ -305,7 +303,7 @@ TEST(Absorb, GoneObjects) {
   s = in_step();
   s.observed.coupon.reset();
   EXPECT_EQ(step(s, failed(Verdict::missing, 404)).next, Next::go_on);
-  EXPECT_EQ(plan_promo(s).end.state, PromoState::parked);
+  EXPECT_TRUE(plan_promo(s).needs_new_coupon_id);
 }
 
 TEST(Absorb, DeletedWhileTheCreateWasUnknown) {

@@ -196,7 +196,7 @@ TEST(Objects, DifferingTermsShowBothSides) {
         differing_terms(desired_of(map(percentage(row.row))), *Coupon::from(parsed(coupon)),
                         *PromotionCode::from(parsed(code_json(shape))));
     ASSERT_EQ(differences.size(), 1u);
-    EXPECT_TRUE(contains(differences.front(), row.says)) << differences.front();
+    EXPECT_TRUE(contains(differences.front().text(), row.says)) << side_by_side(differences);
   }
 }
 

@@ -203,11 +203,11 @@ TEST(Simulation, EveryPushEndsAndStripeHoldsWhatTheRowAsks) {
       const bool on = !s.deleted && !says_off(s.row);
       ASSERT_LE(run.stripe.active_codes(), 1);
       ASSERT_NE(end.state, PromoState::conflict) << end.reason.message;
-      ASSERT_LE(run.stripe.codes.size(), 1u);
       ASSERT_TRUE(on || run.stripe.active_codes() == 0);
       if (on && end.state == PromoState::synced) {
         ASSERT_EQ(run.stripe.active_codes(), 1);
-        const auto& code = run.stripe.codes.begin()->second;
+        const auto& code = run.stripe.codes.at(s.observed.code->id);
+        ASSERT_TRUE(code.active);
         const auto& coupon = run.stripe.coupons.at(code.fields.at("promotion[coupon]"));
         const Desired desired = desired_of(s.mapped);
         ASSERT_EQ(coupon.fields.at("percent_off"), percent_text(*desired.terms.percent_hundredths));
