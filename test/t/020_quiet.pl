@@ -254,41 +254,32 @@ my $named = ($sandbox->code('QUIET'))[1];
 is($named->{name}, 'Ten percent off everything', 'its name');
 is($named->{metadata}{description}, 'Ten percent off everything', 'and its metadata');
 
-# --- changed terms: refused for now ---------------------------------------------------------------
+# --- changed terms: another promotion code takes its place ----------------------------------------
 
 $mark = $sandbox->mark;
 change('QUIET', 'discount_value = 15, max_uses = 7');
-becomes('QUIET', 'error', 'changed terms are refused');
-my $row = row($node, 'app', <<'END');
-SELECT t.sqlstate, s.reason, s.hint, p.sync_error, p.stripe_promotion_code_id
-FROM stripe_sync_promo_status s JOIN stripe_sync.promo_state t USING (promo_table, key)
-JOIN promo_codes p ON p.code = s.code WHERE s.code = 'QUIET'
-END
-is($row->{reason},
-    "promotion code $promo in Stripe has other terms than the row: discount: database 15 %,"
-      . ' Stripe 10 %; max_redemptions: database 7, Stripe unlimited',
-    'the reason names the promotion code and both sides of each term');
-like($row->{hint}, qr/^Put the old values back, or set is_active to false/, 'a hint what to do');
-is($row->{sqlstate}, 'SY005', 'of class SY005');
-like($row->{sync_error}, qr/^\Q$row->{reason}\E\n/, 'the row says so itself');
-is($row->{stripe_promotion_code_id}, $promo, 'the row keeps its ids');
-wrote($mark, [], 'nothing is sent of them');
+becomes('QUIET', 'synced', 'changed terms: synced');
+my $second = column('QUIET', 'stripe_promotion_code_id');
+my @off = ("POST /v1/promotion_codes/$promo active=false");
+wrote($mark, [ 'POST /v1/coupons', @off, 'POST /v1/promotion_codes' ], 'coupon first, then off, then on');
+my ($on_sale) = grep { $_->{active} } $sandbox->codes('QUIET');
+is($on_sale->{id}, $second, 'the row shows the new promotion code');
+is($on_sale->{max_redemptions}, 7, 'with the new limit');
+is(column('QUIET', 'stripe_coupon_id'), $on_sale->{promotion}{coupon}, 'and the new coupon');
 
 $mark = $sandbox->mark;
-change('QUIET', 'is_active = false');
-becomes('QUIET', 'synced', 'switching off works with changed terms too');
-wrote($mark, ["POST /v1/promotion_codes/$promo active=false"], 'and is sent');
+change('QUIET', 'is_active = false, discount_value = 20');
+becomes('QUIET', 'synced', 'off, with other terms');
+wrote($mark, ["POST /v1/promotion_codes/$second active=false"], 'is only switched off');
 like(sql("SELECT warning FROM stripe_sync_promo_status WHERE code = 'QUIET'"),
-    qr/promotion code $promo, switched off in Stripe, holds older terms/,
+    qr/promotion code $second, switched off in Stripe, holds older terms/,
     'the older terms are warned of');
 
-$mark = $sandbox->mark;
-change('QUIET', 'is_active = true');
-becomes('QUIET', 'error', 'switching on with changed terms is refused');
-wrote($mark, [], 'and not sent');
-change('QUIET', 'discount_value = 10, max_uses = NULL');
-becomes('QUIET', 'synced', 'the old values put back: synced');
+change('QUIET', 'is_active = true, discount_value = 10, max_uses = NULL');
+becomes('QUIET', 'synced', 'on with the first terms: synced');
 is(active('QUIET'), 1, 'and on again');
+($on_sale) = grep { $_->{active} } $sandbox->codes('QUIET');
+isnt($on_sale->{id}, $promo, 'by another promotion code: the first might have uses left that were used');
 is(column('QUIET', 'sync_error'), '', 'without an error');
 
 # --- codes that are in Stripe already -------------------------------------------------------------
@@ -307,7 +298,7 @@ sub foreign_untouched
 
 insert('FALL10');
 becomes('FALL10', 'error', 'a code that somebody else made with other terms is refused');
-$row = row($node, 'app', "SELECT * FROM stripe_sync_promo_status WHERE code = 'FALL10'");
+my $row = row($node, 'app', "SELECT * FROM stripe_sync_promo_status WHERE code = 'FALL10'");
 is($row->{reason},
     "code FALL10 is already in Stripe as promotion code $foreign->{id}"
       . " (coupon $foreign->{promotion}{coupon}), which is not ours and has other terms: $differs",
