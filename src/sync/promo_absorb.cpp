@@ -196,8 +196,8 @@ Effect refused(Situation& s, const Operation& operation, const stripe::Answer& a
     coupon_gone(s, parameter(operation, "promotion[coupon]"));
     return next(Next::retry, answer.error);  // with another coupon, but not in a fast loop
   }
-  if (id_taken || ((operation.kind == Kind::create_code || switches_on(operation)) &&
-                          answer.status == 400)) {
+  if (id_taken ||
+      ((operation.kind == Kind::create_code || switches_on(operation)) && answer.status == 400)) {
     // A taken text has no code of its own (stripe.md section 2), so any 400 may mean it.
     s.unsettled = Unsettled{operation, answer.error, false, false};
     return {};

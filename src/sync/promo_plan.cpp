@@ -72,7 +72,8 @@ void plan_code(const Situation& s, const Desired& desired, const PromotionCode* 
     plan.end.state = PromoState::parked;
     plan.end.reason = still_sold(s.refused->reason, s.observed);
     // With another coupon, or under another text, it would sell again what was just corrected.
-    const bool same = before && before->coupon == coupon_id && same_code(before->code, desired.code);
+    const bool same =
+        before && before->coupon == coupon_id && same_code(before->code, desired.code);
     if (same && before->making_room && !before->dead)
       plan.operations.push_back(*update_code(*before, s.identity, true));
     return;
@@ -106,15 +107,14 @@ void plan_replacement(const Situation& s, const Desired& desired,
   if (ordered_off(s) || desired.expired || desired.exhausted) {
     rest(s, desired, plan.end);
     if (s.observed.coupon->valid)
-      plan.end.warnings.push_back("promotion code " + code.id +
-                                  ", switched off in Stripe, holds older terms: " +
-                                  side_by_side(differences));
+      plan.end.warnings.push_back(
+          "promotion code " + code.id +
+          ", switched off in Stripe, holds older terms: " + side_by_side(differences));
     return;
   }
   Desired left = desired;
   if (left.max_redemptions) *left.max_redemptions -= code.times_redeemed;
-  if (!left.max_redemptions || *left.max_redemptions > 0)
-    return plan_code(s, left, &code, plan);
+  if (!left.max_redemptions || *left.max_redemptions > 0) return plan_code(s, left, &code, plan);
   if (code.active && plan.operations.empty()) plan.operations.push_back(switch_off(code));
   plan.end.state = PromoState::exhausted;
 }

@@ -189,9 +189,8 @@ class FakeStripe {
     }
     return R"({"object":"coupon","valid":)" +
            std::string(deleted_coupons.count(id) ? "false" : "true") + R"(,"id":)" +
-           json::quote(id) +
-           number(coupon, "percent_off") + number(coupon, "amount_off") + R"(,"currency":)" +
-           json::quote(field(coupon, "currency")) + R"(,"duration":)" +
+           json::quote(id) + number(coupon, "percent_off") + number(coupon, "amount_off") +
+           R"(,"currency":)" + json::quote(field(coupon, "currency")) + R"(,"duration":)" +
            json::quote(field(coupon, "duration")) + R"(,"name":)" +
            json::quote(field(coupon, "name")) +
            (products.empty() ? "" : R"(,"applies_to":{"products":[)" + products + "]}") +
@@ -201,9 +200,8 @@ class FakeStripe {
   std::string code_text(const std::string& id, const Fields& code) const {
     const std::string coupon = field(code, "promotion[coupon]");
     return R"({"object":"promotion_code","id":)" + json::quote(id) + R"(,"code":)" +
-           json::quote(field(code, "code")) + R"(,"active":)" +
-           (active(code) ? "true" : "false") + number(code, "expires_at") +
-           number(code, "max_redemptions") + R"(,"times_redeemed":)" +
+           json::quote(field(code, "code")) + R"(,"active":)" + (active(code) ? "true" : "false") +
+           number(code, "expires_at") + number(code, "max_redemptions") + R"(,"times_redeemed":)" +
            std::to_string(redeemed(code)) + R"(,"promotion":{"coupon":)" +
            coupon_text(coupon, coupons.at(coupon)) + R"(},"metadata":)" +
            members(code, "metadata[") + "}";

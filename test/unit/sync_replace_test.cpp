@@ -25,8 +25,8 @@ Situation situation_of(const Case& one) {
   Situation s = in_step(percentage(one.row));
   s.identity.coupon_id = "SUMMER-bbbbbb";
   if (one.stand) one.stand(s);
-  s.mapped = map_promo(s.row, settings(), catalog(),
-                       s.used_before + s.observed.redeemed_before(), now);
+  s.mapped =
+      map_promo(s.row, settings(), catalog(), s.used_before + s.observed.redeemed_before(), now);
   s.observed = Observed::parse(s.observed.dump());
   return s;
 }
@@ -58,131 +58,206 @@ void limited(Situation& s, std::int64_t most, std::int64_t redeemed) {
 
 const Case cases[] = {
     // changed terms: of the coupon, or of the promotion code alone
-    {"percent", {{"discount_value", "40"}}, {}, "create_coupon, off, create_code",
+    {"percent",
+     {{"discount_value", "40"}},
+     {},
+     "create_coupon, off, create_code",
      PromoState::synced},
-    {"product", {{"stripe_product_id", "prod_b"}}, {}, "create_coupon, off, create_code",
+    {"product",
+     {{"stripe_product_id", "prod_b"}},
+     {},
+     "create_coupon, off, create_code",
      PromoState::synced},
-    {"duration", {{"duration", "forever"}}, {}, "create_coupon, off, create_code",
+    {"duration",
+     {{"duration", "forever"}},
+     {},
+     "create_coupon, off, create_code",
      PromoState::synced},
     {"expiry", {{"expires_at", later}}, {}, "off, create_code", PromoState::synced},
-    {"expiry moved", {{"expires_at", much_later}},
-     [](Situation& s) { s.observed.code->expires_at = now + day; }, "off, create_code",
+    {"expiry moved",
+     {{"expires_at", much_later}},
+     [](Situation& s) { s.observed.code->expires_at = now + day; },
+     "off, create_code",
      PromoState::synced},
-    {"expired in Stripe, moved forward", {{"expires_at", later}},
-     [](Situation& s) { s.observed.code->expires_at = now - day; }, "off, create_code",
+    {"expired in Stripe, moved forward",
+     {{"expires_at", later}},
+     [](Situation& s) { s.observed.code->expires_at = now - day; },
+     "off, create_code",
      PromoState::synced},
     {"customer", {{"stripe_customer_id", "cus_1"}}, {}, "off, create_code", PromoState::synced},
     {"another text", {{"code", "WINTER"}}, {}, "off, create_code", PromoState::synced},
     {"the text's case only", {{"code", "summer"}}, {}, "", PromoState::synced},
-    {"the same terms said otherwise", {{"discount_value", "50.000"}, {"duration", "once"}}, {}, "",
+    {"the same terms said otherwise",
+     {{"discount_value", "50.000"}, {"duration", "once"}},
+     {},
+     "",
      PromoState::synced},
-    {"terms and description", {{"expires_at", later}, {"description", "Winter"}}, {},
-     "off, create_code, update_coupon", PromoState::synced},
+    {"terms and description",
+     {{"expires_at", later}, {"description", "Winter"}},
+     {},
+     "off, create_code, update_coupon",
+     PromoState::synced},
     // what is left
-    {"a limit", {{"max_uses", "9"}}, [](Situation& s) { s.observed.code->times_redeemed = 2; },
-     "off, create_code 7", PromoState::synced},
-    {"a higher limit", {{"max_uses", "9"}}, [](Situation& s) { limited(s, 5, 5); },
-     "off, create_code 4", PromoState::synced},
-    {"less what predecessors and others used", {{"max_uses", "20"}},
+    {"a limit",
+     {{"max_uses", "9"}},
+     [](Situation& s) { s.observed.code->times_redeemed = 2; },
+     "off, create_code 7",
+     PromoState::synced},
+    {"a higher limit",
+     {{"max_uses", "9"}},
+     [](Situation& s) { limited(s, 5, 5); },
+     "off, create_code 4",
+     PromoState::synced},
+    {"less what predecessors and others used",
+     {{"max_uses", "20"}},
      [](Situation& s) {
        limited(s, 5, 2);
        s.used_before = 3;
        s.observed.predecessors = {{"promo_a", 4}, {"promo_b", 1}};
      },
-     "off, create_code 10", PromoState::synced},
-    {"as it was made, after predecessors", {{"max_uses", "20"}},
+     "off, create_code 10",
+     PromoState::synced},
+    {"as it was made, after predecessors",
+     {{"max_uses", "20"}},
      [](Situation& s) {
        limited(s, 12, 7);
        s.used_before = 3;
        s.observed.predecessors = {{"promo_a", 5}};
      },
-     "", PromoState::synced},
-    {"a limit below its own uses", {{"max_uses", "3"}}, [](Situation& s) { limited(s, 5, 4); },
-     "off", PromoState::exhausted},
-    {"the same, off already", {{"max_uses", "3"}},
+     "",
+     PromoState::synced},
+    {"a limit below its own uses",
+     {{"max_uses", "3"}},
+     [](Situation& s) { limited(s, 5, 4); },
+     "off",
+     PromoState::exhausted},
+    {"the same, off already",
+     {{"max_uses", "3"}},
      [](Situation& s) {
        limited(s, 5, 4);
        off(s);
      },
-     "", PromoState::exhausted},
-    {"a limit below earlier uses", {{"max_uses", "3"}},
+     "",
+     PromoState::exhausted},
+    {"a limit below earlier uses",
+     {{"max_uses", "3"}},
      [](Situation& s) {
        s.observed.predecessors = {{"promo_a", 3}};
      },
-     "off", PromoState::exhausted},
+     "off",
+     PromoState::exhausted},
     // half done
-    {"the coupon is there", {{"discount_value", "40"}},
+    {"the coupon is there",
+     {{"discount_value", "40"}},
      [](Situation& s) {
        s.observed.next_coupon = Coupon::from(parsed(coupon_json(our_marks, "SUMMER-bbbbbb", "40")));
      },
-     "off, create_code", PromoState::synced},
-    {"and the code is off", {{"discount_value", "40"}},
-     [](Situation& s) {
-       s.observed.next_coupon = Coupon::from(parsed(coupon_json(our_marks, "SUMMER-bbbbbb", "40")));
-       off(s);
-     },
-     "create_code", PromoState::synced},
-    {"the old terms again, in the middle", {},
+     "off, create_code",
+     PromoState::synced},
+    {"and the code is off",
+     {{"discount_value", "40"}},
      [](Situation& s) {
        s.observed.next_coupon = Coupon::from(parsed(coupon_json(our_marks, "SUMMER-bbbbbb", "40")));
        off(s);
      },
-     "on", PromoState::synced},
-    {"still other terms, in the middle", {{"discount_value", "30"}},
+     "create_code",
+     PromoState::synced},
+    {"the old terms again, in the middle",
+     {},
+     [](Situation& s) {
+       s.observed.next_coupon = Coupon::from(parsed(coupon_json(our_marks, "SUMMER-bbbbbb", "40")));
+       off(s);
+     },
+     "on",
+     PromoState::synced},
+    {"still other terms, in the middle",
+     {{"discount_value", "30"}},
      [](Situation& s) {
        s.observed.next_coupon = Coupon::from(parsed(coupon_json(our_marks, "SUMMER-bbbbbb", "40")));
        s.identity.coupon_id = "SUMMER-cccccc";
        off(s);
      },
-     "create_coupon, create_code", PromoState::synced},
-    {"an earlier coupon serves again", {{"discount_value", "40"}},
+     "create_coupon, create_code",
+     PromoState::synced},
+    {"an earlier coupon serves again",
+     {{"discount_value", "40"}},
      [](Situation& s) {
        s.observed.next_coupon = Coupon::from(parsed(coupon_json(our_marks, "EARLIER", "40")));
      },
-     "off, create_code", PromoState::synced},
+     "off, create_code",
+     PromoState::synced},
     // switched off, switched on
-    {"off: terms wait", {{"discount_value", "40"}, {"is_active", "false"}}, {}, "off",
+    {"off: terms wait",
+     {{"discount_value", "40"}, {"is_active", "false"}},
+     {},
+     "off",
      PromoState::synced},
-    {"off already", {{"discount_value", "40"}, {"is_active", "false"}}, off, "",
+    {"off already",
+     {{"discount_value", "40"}, {"is_active", "false"}},
+     off,
+     "",
      PromoState::synced},
-    {"on again with other terms", {{"discount_value", "40"}}, off, "create_coupon, create_code",
+    {"on again with other terms",
+     {{"discount_value", "40"}},
+     off,
+     "create_coupon, create_code",
      PromoState::synced},
-    {"expired row with other terms", {{"discount_value", "40"}, {"expires_at", "-Infinity"}}, {},
-     "off", PromoState::expired},
-    {"scheduled with other terms", {{"discount_value", "40"}, {"starts_at", later}}, {},
-     "off, create_coupon, create_code", PromoState::scheduled},
+    {"expired row with other terms",
+     {{"discount_value", "40"}, {"expires_at", "-Infinity"}},
+     {},
+     "off",
+     PromoState::expired},
+    {"scheduled with other terms",
+     {{"discount_value", "40"}, {"starts_at", later}},
+     {},
+     "off, create_coupon, create_code",
+     PromoState::scheduled},
     {"invalid terms", {{"discount_value", "NULL"}}, {}, "", PromoState::parked},
-    {"invalid terms, off", {{"discount_value", "NULL"}, {"is_active", "false"}}, {}, "off",
+    {"invalid terms, off",
+     {{"discount_value", "NULL"}, {"is_active", "false"}},
+     {},
+     "off",
      PromoState::parked},
     // reactivation where Stripe allows it
     {"on again", {}, off, "on", PromoState::synced},
-    {"the coupon is dead", {}, [](Situation& s) { s.observed.coupon->valid = false; },
-     "create_coupon, off, create_code", PromoState::synced},
-    {"the coupon is dead, the row off", {{"is_active", "false"}},
+    {"the coupon is dead",
+     {},
+     [](Situation& s) { s.observed.coupon->valid = false; },
+     "create_coupon, off, create_code",
+     PromoState::synced},
+    {"the coupon is dead, the row off",
+     {{"is_active", "false"}},
      [](Situation& s) {
        s.observed.coupon->valid = false;
        off(s);
      },
-     "", PromoState::synced},
-    {"Stripe does not switch it on", {},
+     "",
+     PromoState::synced},
+    {"Stripe does not switch it on",
+     {},
      [](Situation& s) {
        off(s);
        s.observed.code->dead = true;
      },
-     "create_code", PromoState::synced},
-    {"which does not matter while the row is off", {{"is_active", "false"}},
+     "create_code",
+     PromoState::synced},
+    {"which does not matter while the row is off",
+     {{"is_active", "false"}},
      [](Situation& s) {
        off(s);
        s.observed.code->dead = true;
      },
-     "", PromoState::synced},
-    {"used up", {{"max_uses", "5"}},
+     "",
+     PromoState::synced},
+    {"used up",
+     {{"max_uses", "5"}},
      [](Situation& s) {
        limited(s, 5, 5);
        off(s);
        s.observed.code->dead = true;
      },
-     "", PromoState::exhausted},
+     "",
+     PromoState::exhausted},
 };
 
 TEST(Replace, Plans) {
@@ -269,8 +344,7 @@ TEST(Replace, ARefusedSuccessorBringsTheOldCodeBackIfTheCouponIsTheSame) {
 }
 
 TEST(Replace, ARefusedSuccessorOfOtherTermsLeavesNothingOnSale) {
-  for (const Values& changes :
-       {Values{{"discount_value", "40"}}, Values{{"code", "WINTER"}}}) {
+  for (const Values& changes : {Values{{"discount_value", "40"}}, Values{{"code", "WINTER"}}}) {
     Situation s = refused_successor(changes);
     const Plan plan = plan_promo(s);
     EXPECT_EQ(steps(plan), "");
