@@ -13,6 +13,10 @@
 #include "pg/spi.hpp"
 #include "pg/time_limit.hpp"
 
+extern "C" {
+#include "utils/guc.h"
+}
+
 namespace stripe_sync::pg {
 
 namespace {

@@ -11,11 +11,7 @@ extern "C" {
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
 #endif
-#if PG_VERSION_NUM >= 170000
 #include "utils/wait_event.h"
-#else
-#include "pgstat.h"
-#endif
 }
 
 namespace stripe_sync::pg {
@@ -35,6 +31,14 @@ inline uint32 wait_event() {
   return number;
 #else
   return PG_WAIT_EXTENSION;
+#endif
+}
+
+inline bool in_background_worker() {
+#if PG_VERSION_NUM >= 170000
+  return AmBackgroundWorkerProcess();
+#else
+  return IsBackgroundWorker;
 #endif
 }
 

@@ -9,6 +9,7 @@
 #include "json/json.hpp"
 #include "sync/promo_row.hpp"
 
+#include "pg/compat.hpp"
 #include "pg/role.hpp"
 #include "pg/spi.hpp"
 #include "pg/time_limit.hpp"
@@ -49,7 +50,7 @@ class PromoTable {
   template <class F>
   void as_owner(const F& f, int times = 1) {
     as_role(table_owner(oid_), [&] {
-      if (!IsBackgroundWorker) return f();
+      if (!in_background_worker()) return f();
       const Millis limit = time_limit() * times;
       const bool ended = in_time(limit, f);
       took_too_long_ = ended ? 0 : took_too_long_ + 1;
