@@ -4,24 +4,21 @@ CREATE FUNCTION stripe_sync.may_resolve(caller oid, promo_table oid) RETURNS boo
     pg_has_role(caller, (SELECT e.extowner FROM pg_extension e WHERE e.extname = 'stripe_sync'), 'USAGE'));
 COMMENT ON FUNCTION stripe_sync.may_resolve(oid, oid) IS 'Whether a role may decide about a table''s codes: it may update the table; of a dropped table the extension''s owner decides';
 
--- Rows that are gone. Nobody decides about a promotion code that another row holds by now.
-CREATE FUNCTION stripe_sync.resolve_missing(code_key text, take text, caller oid)
+-- The table was copied or restored under another name or oid, the row under another key: the
+-- promotion code has a row.
+CREATE FUNCTION stripe_sync.forget_replaced() RETURNS void
+  LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  DELETE FROM stripe_sync.promo_state s USING stripe_sync.promo_state h
+  WHERE s.state = 'missing' AND h.promotion_code_id = s.promotion_code_id AND NOT h.deleted AND h.state <> 'missing';
+END;
+COMMENT ON FUNCTION stripe_sync.forget_replaced() IS 'Forgets missing rows whose promotion code another row holds by now';
+
+CREATE FUNCTION stripe_sync.resolve_missing(code_key text, take text, tables oid[])
 RETURNS TABLE (promo_code text, promo_table regclass, key text, promotion_code_id text, outcome text)
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-  WITH held AS MATERIALIZED (
-    SELECT s.promo_table, s.key, h.promo_table || '/' || h.key AS holder
-    FROM stripe_sync.promo_state s
-    LEFT JOIN stripe_sync.promo_state h
-      ON h.promotion_code_id = s.promotion_code_id AND NOT h.deleted AND h.state <> 'missing'
-    WHERE s.state = 'missing' AND (resolve_missing.code_key IS NULL OR s.code_key = resolve_missing.code_key)
-      AND stripe_sync.may_resolve(caller, s.promo_table)
-    ORDER BY s.promo_table::oid, s.key FOR UPDATE OF s),
-  forgotten AS (
-    DELETE FROM stripe_sync.promo_state s USING held h
-    WHERE s.promo_table = h.promo_table AND s.key = h.key AND h.holder IS NOT NULL
-    RETURNING s.code, s.promo_table, s.key, s.promotion_code_id, 'forgotten: the promotion code is held by ' || h.holder),
-  resolved AS (
+  WITH resolved AS (
     UPDATE stripe_sync.promo_state s SET deleted = true, off = true, lease = NULL, settled = NULL, attempts = 0,
       sqlstate = NULL, reason = NULL, detail = NULL, hint = NULL,
       changed_at = clock_timestamp(), generation = s.generation + 1,
@@ -29,12 +26,13 @@ BEGIN ATOMIC
       next_attempt = CASE take WHEN 'db' THEN clock_timestamp() END,
       warnings = CASE WHEN take = 'stripe' AND s.promotion_code_id IS NOT NULL
         THEN ARRAY['the row is gone, its promotion code ' || s.promotion_code_id || ' was left as it is in Stripe by stripe_sync_resolve()'] END
-    FROM held h WHERE s.promo_table = h.promo_table AND s.key = h.key AND h.holder IS NULL
+    WHERE s.state = 'missing' AND (resolve_missing.code_key IS NULL OR s.code_key = resolve_missing.code_key)
+      AND s.promo_table::oid = ANY (tables)
     RETURNING s.code, s.promo_table, s.key, s.promotion_code_id,
       CASE WHEN take = 'db' THEN 'deleted: switched off in Stripe after commit' ELSE 'let go: left as it is in Stripe' END)
-  SELECT * FROM forgotten UNION ALL SELECT * FROM resolved ORDER BY 1, 2, 3;
+  SELECT * FROM resolved ORDER BY 1, 2, 3;
 END;
-COMMENT ON FUNCTION stripe_sync.resolve_missing(text, text, oid) IS 'Ends the holding of rows that vanished: db = they are gone, stripe = their codes are nobody''s any more';
+COMMENT ON FUNCTION stripe_sync.resolve_missing(text, text, oid[]) IS 'Ends the holding of rows that vanished: db = they are gone, stripe = their codes are nobody''s any more';
 
 CREATE FUNCTION stripe_sync.resolve(code text, take text, caller oid)
 RETURNS TABLE (promo_code text, promo_table regclass, key text, promotion_code_id text, outcome text)
@@ -51,7 +49,9 @@ BEGIN
   IF code IS NOT NULL THEN
     PERFORM stripe_sync.require_code(code);
   END IF;
-  RETURN QUERY SELECT * FROM stripe_sync.resolve_missing(wanted, take, caller);
+  PERFORM stripe_sync.forget_replaced();
+  RETURN QUERY SELECT * FROM stripe_sync.resolve_missing(wanted, take, ARRAY(
+    SELECT a.promo_table::oid FROM stripe_sync.attachment a WHERE stripe_sync.may_resolve(caller, a.promo_table)));
   IF FOUND THEN
     PERFORM stripe_sync.wake_worker(at_commit => true);
   ELSIF EXISTS (SELECT FROM stripe_sync.promo_state s WHERE s.state = 'missing' AND (code IS NULL OR s.code_key = wanted)) THEN
@@ -59,7 +59,7 @@ BEGIN
       DETAIL = 'It takes the right to update its table; of a table that was dropped, the extension''s owner decides.';
   ELSIF code IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('there is nothing to decide about promo code "%s"', code),
-      DETAIL = 'It is not held: no row of it is missing.',
+      DETAIL = 'No row of it is missing.',
       HINT = format('SELECT state, reason, next FROM stripe_sync_promo_status WHERE code = %L;', code);
   END IF;
 END

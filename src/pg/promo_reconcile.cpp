@@ -27,40 +27,43 @@ void take_changed(Oid table, const std::vector<Text>& rows) {
   as_extension_owner([&] { insert(std::to_string(table), rows[0], rows[1], rows[2], rows[3]); });
 }
 
-// State rows that contradict the rows read: gone from the table, or back in it.
-Rows contradictions(Oid table, const Text& keys) {
+// Keys of state rows that contradict the rows read: gone from the table, or back in it.
+Text contradictions(Oid table, const Text& keys) {
   static Statement select{
-      "SELECT s.key, s.deleted FROM stripe_sync.promo_state s"
+      "SELECT array_agg(s.key)::text FROM stripe_sync.promo_state s"
       " LEFT JOIN (SELECT DISTINCT u.key COLLATE \"C\" FROM unnest($2::text[]) u(key)) k(key)"
       "   ON k.key = s.key WHERE s.promo_table = $1::oid AND"
       " CASE WHEN s.deleted THEN k.key IS NOT NULL"
       " ELSE s.state NOT IN ('missing', 'excluded') AND k.key IS NULL END"};
-  Rows rows;
-  as_extension_owner([&] { rows = select(std::to_string(table), keys); });
-  return rows;
+  Text contradicting;
+  as_extension_owner([&] { contradicting = select(std::to_string(table), keys).single(); });
+  return contradicting;
 }
 
-void mark_missing(Oid table, const std::string& key) {
+void mark_missing(Oid table, const Text& keys, const Text& there) {
   static Statement update{
-      "UPDATE stripe_sync.promo_state SET state = 'missing', settled = NULL, next_attempt = NULL,"
-      " sqlstate = $3,"
-      " reason = $4, detail = $5, hint = $6, generation = generation + 1"
-      " WHERE promo_table = $1::oid AND key = $2 AND NOT deleted"
+      "UPDATE stripe_sync.promo_state s SET state = 'missing', settled = NULL, next_attempt = NULL,"
+      " sqlstate = $4, reason = $5, detail = $6, hint = $7, generation = s.generation + 1"
+      " FROM (SELECT u.key COLLATE \"C\" FROM unnest($2::text[]) u(key)"
+      "   EXCEPT SELECT t.key COLLATE \"C\" FROM unnest($3::text[]) t(key)) gone(key)"
+      " WHERE s.promo_table = $1::oid AND s.key = gone.key AND NOT s.deleted"
       "   AND NOT EXISTS (SELECT FROM stripe_sync.promo_change c"
-      "     WHERE c.promo_table = $1::oid AND c.key = $2)"};
+      "     WHERE c.promo_table = s.promo_table AND c.key = s.key)"};
   as_extension_owner([&] {
-    update(std::to_string(table), key, sqlstate_text(errcode::usage),
+    update(std::to_string(table), keys, there, sqlstate_text(errcode::usage),
            "the row vanished without our trigger seeing it deleted", promo_state::missing_detail,
            promo_state::missing_hint);
   });
 }
 
-void mark_back(Oid table, const std::string& key) {
+void mark_back(Oid table, const Text& there) {
   static Statement update{
-      "UPDATE stripe_sync.promo_state SET deleted = false, off = false, state = 'pending',"
-      " settled = NULL, next_attempt = clock_timestamp(), generation = generation + 1"
-      " WHERE promo_table = $1::oid AND key = $2 AND (deleted OR state = 'missing')"};
-  as_extension_owner([&] { update(std::to_string(table), key); });
+      "UPDATE stripe_sync.promo_state s SET deleted = false, off = false, state = 'pending',"
+      " settled = NULL, next_attempt = clock_timestamp(), generation = s.generation + 1"
+      " FROM unnest($2::text[]) t(key)"
+      " WHERE s.promo_table = $1::oid AND s.key = t.key COLLATE \"C\""
+      "   AND (s.deleted OR s.state = 'missing')"};
+  as_extension_owner([&] { update(std::to_string(table), there); });
 }
 
 void mark_dropped_tables() {
@@ -82,32 +85,33 @@ void forget_detached() {
   as_extension_owner([&] { forget(); });
 }
 
+void forget_replaced() {
+  static Statement forget{"SELECT stripe_sync.forget_replaced()"};
+  as_extension_owner([&] { forget(); });
+}
+
+}  // namespace
+
+Text take_back(PromoTable& table, const Text& keys) {
+  Text there;
+  table.as_owner([&] { there = table.held_of(keys); }, guc::whole_table);
+  mark_back(table.oid(), there);
+  return there;
+}
+
+namespace {
+
 void reconcile_table(PromoTable& table) {
   std::vector<Text> rows;
   table.as_owner([&] { rows = table.all_rows(); }, guc::whole_table);
   take_changed(table.oid(), rows);
   // The rows were read under an older snapshot than the state: each contradiction is looked at
   // once more before it is believed.
-  const Rows suspects = contradictions(table.oid(), rows[0]);
-  for (std::size_t i = 0; i < suspects.size(); ++i) {
-    const std::string key = *suspects.at(i, 0);
-    bool there = false;
-    table.as_owner([&] { there = table.read(key).has_value(); });
-    const bool deleted = *suspects.at(i, 1) == "t";
-    if (there && deleted) mark_back(table.oid(), key);
-    if (!there && !deleted) mark_missing(table.oid(), key);
-  }
+  const Text suspects = contradictions(table.oid(), rows[0]);
+  if (suspects) mark_missing(table.oid(), suspects, take_back(table, suspects));
 }
 
 }  // namespace
-
-void take_back(PromoTable& table, const std::vector<std::string>& keys) {
-  for (const std::string& key : keys) {
-    bool there = false;
-    as_role(table_owner(table.oid()), [&] { there = table.read(key).has_value(); });
-    if (there) mark_back(table.oid(), key);
-  }
-}
 
 bool SpiPromoStore::reconcile() {
   bool whole = true;
@@ -116,6 +120,7 @@ bool SpiPromoStore::reconcile() {
     tables_.refresh();
     mark_dropped_tables();
     forget_detached();
+    forget_replaced();
     oids = tables_.oids();
   });
   if (failed) log_error(LOG, *failed);

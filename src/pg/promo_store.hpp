@@ -77,7 +77,8 @@ class SpiPromoStore final : public PromoStore {
 /// Whether the same will succeed later: somebody's lock, a deadlock, a serialization failure.
 bool may_pass(const Error& error);
 
-/// Of rows that are missing, those that are in their table again go on.
-void take_back(PromoTable& table, const std::vector<std::string>& keys);
+/// Of rows that are deleted or missing, those that are in their table go on. Takes keys and returns
+/// those found, as an array in text form.
+Text take_back(PromoTable& table, const Text& keys);
 
 }  // namespace stripe_sync::pg

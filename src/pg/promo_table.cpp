@@ -70,7 +70,7 @@ PromoTable::PromoTable(Oid oid, std::string name, std::string label, const json:
 }
 
 PromoTable::~PromoTable() {
-  for (SPIPlanPtr plan : {read_, lock_, project_}) {
+  for (SPIPlanPtr plan : {read_, lock_, project_, held_}) {
     if (plan != nullptr) SPI_freeplan(plan);
   }
 }
@@ -257,6 +257,17 @@ std::vector<Text> PromoTable::all_rows() {
                "))::pg_catalog.text, (pg_catalog.array_agg(" + hash_expression() +
                "))::pg_catalog.text FROM " + name_ + " t");
   return {rows.at(0, 0), rows.at(0, 1), rows.at(0, 2), rows.at(0, 3)};
+}
+
+Text PromoTable::held_of(const Text& wanted) {
+  if (held_ == nullptr) {
+    const std::string key = key_expression("t", keys_);
+    held_ = keep_plan("SELECT (pg_catalog.array_agg(" + key + "))::pg_catalog.text FROM " + name_ +
+                          " t JOIN pg_catalog.unnest($1::pg_catalog.text[]) w(key) ON " + key +
+                          " OPERATOR(pg_catalog.=) w.key",
+                      1);
+  }
+  return run_plan(held_, {wanted}).single();
 }
 
 }  // namespace stripe_sync::pg

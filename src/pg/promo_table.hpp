@@ -82,6 +82,8 @@ class PromoTable {
 
   /// Every row: keys, codes, off flags and hashes, as four arrays in text form.
   std::vector<Text> all_rows();
+  /// Those of these keys that the table holds; arrays in text form.
+  Text held_of(const Text& wanted);
 
  private:
   struct Column {
@@ -111,6 +113,7 @@ class PromoTable {
   SPIPlanPtr read_ = nullptr;
   SPIPlanPtr lock_ = nullptr;
   SPIPlanPtr project_ = nullptr;
+  SPIPlanPtr held_ = nullptr;
 };
 
 }  // namespace stripe_sync::pg

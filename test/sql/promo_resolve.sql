@@ -75,7 +75,7 @@ UPDATE stripe_sync.promo_state SET state = 'missing' WHERE NOT deleted AND key <
 SET ROLE regress_stripe_sync_clerk;
 SELECT pg_temp.tried('SELECT * FROM stripe_sync_resolve(NULL, ''db'')') ~ '^42501' AS refused;
 RESET ROLE;
-SELECT promo_code, key, promotion_code_id, outcome FROM stripe_sync_resolve('C6', 'db');
+SELECT pg_temp.tried('SELECT * FROM stripe_sync_resolve(''C6'', ''db'')') ~ '^SY004: there is nothing to decide' AS refused;
 SELECT promo_code, key, promotion_code_id, outcome FROM stripe_sync_resolve(NULL, 'stripe');
 SELECT code, key, state, deleted FROM stripe_sync.promo_state ORDER BY code, key;
 

@@ -242,6 +242,7 @@ sql('ALTER TABLE renamed_codes ADD discount_type text DEFAULT \'percentage\'');
 sql("SELECT count(*) FROM stripe_sync_attach('renamed_codes', duration => 'once')");
 await_query($node, 'app', 'SELECT sync_status FROM renamed_codes WHERE id = 60', 'synced',
     'once the column is back, what was written meanwhile is pushed');
+sync('attached again');
 $mark = $sandbox->mark;
 sql('DROP TABLE other_codes');
 compare();
