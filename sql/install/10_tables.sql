@@ -137,6 +137,8 @@ CREATE TABLE stripe_sync.promo_inbox (
   changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   changed_by xid8 NOT NULL DEFAULT pg_current_xact_id()
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, vacuum_truncate = off);
+-- else a publication of all tables would refuse its rows' deletion
+ALTER TABLE stripe_sync.promo_inbox REPLICA IDENTITY FULL;
 CREATE INDEX promo_inbox_number ON stripe_sync.promo_inbox (promo_table, number);
 COMMENT ON TABLE stripe_sync.promo_inbox IS 'What promo rows went through and promo_state does not know yet: only appended to, so that no writer waits or fails; taken over by the worker in the order of the numbers';
 COMMENT ON COLUMN stripe_sync.promo_inbox.number IS 'One per statement, taken while it holds its row locks: changes of one key have the numbers'' order, whoever commits first';

@@ -98,17 +98,20 @@ BEGIN
       next_attempt = CASE WHEN l.state = 'pending' THEN clock_timestamp() END,
       changed_at = l.changed_at,
       generation = s.generation + 1,
-      settled = CASE WHEN l.there AND NOT l.again AND NOT s.deleted THEN s.settled END,
-      sqlstate = CASE WHEN l.state = 'missing' THEN 'SY004' WHEN l.state = 'pending' THEN s.sqlstate END,
-      reason = CASE WHEN l.change = 'truncated' THEN 'the table was truncated'
-                    WHEN l.state = 'missing' THEN 'deleted together with a large part of its table'
-                    WHEN l.state = 'pending' THEN s.reason END,
-      detail = CASE WHEN l.state = 'missing' THEN 'Its code in Stripe is left as it is.' WHEN l.state = 'pending' THEN s.detail END,
-      hint = CASE WHEN l.state = 'missing' THEN 'Insert the row again; if all that is missing is meant to be gone: SELECT * FROM stripe_sync_resolve(NULL, ''db'');'
-        WHEN l.state = 'pending' THEN s.hint END,
-      warnings = CASE WHEN l.change = 'left' AND s.observed #>> '{promotion_code,active}' = 'true'
-          THEN ARRAY['the row is deleted, its promotion code ' || s.promotion_code_id || ' is still active in Stripe: sync_status was manual']
-        WHEN l.there OR l.change = 'retried' THEN s.warnings END
+      -- what a row led to holds if it was only touched
+      (settled, sqlstate, reason, detail, hint, warnings) = (
+        SELECT s.settled, s.sqlstate, s.reason, s.detail, s.hint, s.warnings
+        WHERE l.there AND NOT l.again AND NOT s.deleted AND s.state <> 'missing'
+        UNION ALL
+        SELECT NULL, 'SY004',
+          CASE l.change WHEN 'truncated' THEN 'the table was truncated' ELSE 'deleted together with a large part of its table' END,
+          'Its code in Stripe is left as it is.',
+          'Insert the row again; if all that is missing is meant to be gone: SELECT * FROM stripe_sync_resolve(NULL, ''db'');', NULL
+        WHERE l.state = 'missing'
+        UNION ALL
+        SELECT NULL, NULL, NULL, NULL, NULL,
+          ARRAY['the row is deleted, its promotion code ' || s.promotion_code_id || ' is still active in Stripe: sync_status was manual']
+        WHERE l.change = 'left' AND s.observed #>> '{promotion_code,active}' = 'true')
     FROM last l WHERE s.promo_table = promo_table AND s.key = l.key)
   INSERT INTO stripe_sync.promo_state (promo_table, key, code, off, changed_at)
   SELECT promo_table, l.key, l.code, l.off, l.changed_at FROM last l

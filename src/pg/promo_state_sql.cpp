@@ -140,6 +140,20 @@ void write(const PromoJob& job, const Step& step) {
   });
 }
 
+void let_go(const PromoJob& job) {
+  static Statement update{
+      "UPDATE stripe_sync.promo_state s SET lease = NULL, action = coalesce($10, s.action),"
+      " observed = $4::jsonb, in_flight = $5::jsonb, coupon_id = $6, promotion_code_id = $7,"
+      " coupon_revision = $8::int, used_before = $9::bigint"
+      " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint"};
+  const Observed& seen = job.observed;
+  as_extension_owner([&] {
+    update(job.table, job.key, std::to_string(job.lease), seen.dump(), in_flight_json(job),
+           seen.coupon ? Text(seen.coupon->id) : Text(), seen.code ? Text(seen.code->id) : Text(),
+           std::to_string(job.coupon_revision), number(job.used_before), text_or_null(job.action));
+  });
+}
+
 void note_error(const std::string& subject, const Error& error) {
   static Statement insert{
       "INSERT INTO stripe_sync.error AS e (subject, sqlstate, message, detail, hint)"

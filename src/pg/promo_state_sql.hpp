@@ -43,6 +43,10 @@ struct Step {
 };
 void write(const PromoJob& job, const Step& step);
 
+/// Takes what was learnt, and the lease off a row that has changed meanwhile: its state and when it
+/// is due were said with the change.
+void let_go(const PromoJob& job);
+
 /// Counts a failure in stripe_sync.error.
 void note_error(const std::string& subject, const Error& error);
 

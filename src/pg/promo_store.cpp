@@ -221,10 +221,7 @@ Saved SpiPromoStore::save(PromoJob& job, const Decision& decision) {
     if (*generation != job.generation) {
       // What was decided on the old row is not sent.
       if (decision.send && decision.send->writes()) job.unsettled.reset();
-      promo_state::Step step;
-      step.state = "pending";
-      step.due_in = Millis(0);
-      promo_state::write(job, step);
+      promo_state::let_go(job);
       saved = Saved::released;
       return;
     }

@@ -1,0 +1,107 @@
+# The inbox as the worker takes it over: while a row is being pushed, with a change in it that can't
+# be taken, and after a long absence of the worker.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use StripeSync;
+use StripeSync::Sandbox;
+use Test::More;
+
+my $sandbox = StripeSync::Sandbox->start;
+my $node = start_cluster(sandbox => $sandbox);
+create_application($node, 'app');
+my @owner = (extra_params => [ '-U', 'app_owner' ]);
+sub app { return $node->safe_psql('app', $_[0], @owner) }
+sub sql { return $node->safe_psql('app', $_[0]) }
+app('DELETE FROM promo_codes');
+# its triggers would undo the user's "manual"
+app('DROP TRIGGER update_promo_codes_zsync_status ON promo_codes');
+attach($node, 'app');
+
+sub inbox_empty { return await_query($node, 'app', 'SELECT count(*) FROM stripe_sync.promo_inbox', '0', $_[0], 120) }
+
+# --- what happens to a row while its code is being made -----------------------------------------------
+
+sub stalled
+{
+    my ($code) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    $sandbox->fault('delay', match => { method => 'POST', path => '/v1/promotion_codes', contains => $code });
+    insert_codes($node, 'app', $code);
+    await("$code is being made", sub { return ($sandbox->stalled == 1, $sandbox->stalled) });
+    return;
+}
+my $state = "SELECT state, deleted, promotion_code_id IS NOT NULL, reason FROM stripe_sync_promo_status WHERE code = '%s'";
+
+stalled('LEFT');
+app("BEGIN; UPDATE promo_codes SET sync_status = 'manual'; DELETE FROM promo_codes; COMMIT");
+inbox_empty('set to manual and deleted in one transaction');
+$sandbox->clear_faults;
+await_query($node, 'app', sprintf($state, 'LEFT'), 'excluded|t|t|', 'what was made is known, and left to the user');
+is($sandbox->codes('LEFT') && ($sandbox->codes('LEFT'))[0]{active}, 1, 'it is on in Stripe');
+
+insert_codes($node, 'app', map { "HELD-$_" } 1 .. 12);
+await_codes($node, 'app', 'twelve codes', map { "HELD-$_" } 1 .. 12);
+stalled('HELD');
+app('DELETE FROM promo_codes');
+inbox_empty('deleted with all others');
+$sandbox->clear_faults;
+await_query($node, 'app', sprintf($state, 'HELD'), 'missing|f|t|deleted together with a large part of its table', 'is held, for the reason it is');
+is(scalar(grep { $_->{active} } map { $sandbox->codes($_) } 'HELD', map { "HELD-$_" } 1 .. 12), 13, 'as are the others: all on in Stripe');
+sql("SELECT stripe_sync_resolve(NULL, 'db')");
+is(sql('SELECT stripe_sync_wait()'), 't', 'confirmed');
+is(scalar(grep { $_->{active} } map { $sandbox->codes($_) } 'HELD', map { "HELD-$_" } 1 .. 12), 0, 'then they are off');
+
+# --- a change that can't be taken over ----------------------------------------------------------------
+
+my $worker = worker_pid($node, 'app');
+sql("ALTER TABLE stripe_sync.promo_state ADD CONSTRAINT damaged CHECK (code <> 'POISON')");
+my $session = $node->background_psql('app', extra_params => [ '-U', 'app_owner' ]);
+$session->query_safe('BEGIN');
+$session->query_safe(insert_codes_sql("BEFORE-$_")) foreach 1 .. 3;
+$session->query_safe(insert_codes_sql('BESIDE', 'POISON'));
+$session->query_safe(insert_codes_sql("AFTER-$_")) foreach 1 .. 3;
+$session->query_safe('COMMIT');
+await_codes($node, 'app', 'what was committed with it arrives', map { ("BEFORE-$_", "AFTER-$_") } 1 .. 3);
+inbox_empty('nothing is left waiting');
+is(statuses($node, 'app', "code IN ('BESIDE', 'POISON')"), "BESIDE pending\nPOISON pending", 'but its own statement');
+is(sql("SELECT subject, sqlstate, message ~ 'damaged' FROM stripe_sync_errors WHERE message ~ 'damaged' LIMIT 1"), 'worker|23514|t', 'and the reason is told');
+sql('ALTER TABLE stripe_sync.promo_state DROP CONSTRAINT damaged');
+sql('ALTER SYSTEM SET stripe_sync.reconcile_interval = 1');
+$node->reload;
+await_codes($node, 'app', 'mended, the comparison finds them', 'BESIDE', 'POISON');
+is(worker_pid($node, 'app'), $worker, 'by the same worker');
+
+# --- a worker that has been away -----------------------------------------------------------------------
+
+app("INSERT INTO promo_codes (code, description, discount_type, discount_value) SELECT 'LONG-' || n, 'too much', 'percentage', 150 FROM generate_series(1, 500) n");
+is(sql("SELECT stripe_sync_wait('5 min')"), 't', 'many rows that can\'t be pushed');
+sql('SELECT stripe_sync_stop()');
+await_query($node, 'app', 'SELECT count(*) FROM stripe_sync.running_worker', '0', 'the worker is stopped');
+app("UPDATE promo_codes SET discount_value = discount_value + 1 WHERE code LIKE 'LONG-%'") foreach 1 .. 25;
+app("UPDATE promo_codes SET is_active = false WHERE code = 'BEFORE-1'");
+app("UPDATE promo_codes SET discount_value = 10 WHERE code = 'LONG-500'");
+is(sql('SELECT count(*) > 10000 FROM stripe_sync.promo_inbox'), 't', 'more waits than is taken over at a time');
+is(sql("SELECT pending, status FROM stripe_sync_health"), '501|down', 'as users see it');
+sql('SELECT stripe_sync_start()');
+inbox_empty('all of it is taken over');
+is(sql("SELECT stripe_sync_wait('5 min')"), 't', 'and done');
+is(sql("SELECT max(generation) < 6 FROM stripe_sync.promo_state WHERE code LIKE 'LONG-%'"), 't', 'several changes of a row as one');
+is(app("SELECT count(*) FROM promo_codes WHERE code LIKE 'LONG-%' AND sync_status = 'error'"), '499', 'each judged by its last');
+pushed_once($node, 'app', $sandbox, 'the one that was mended is pushed', 'LONG-500');
+is(($sandbox->codes('BEFORE-1'))[0]{active}, JSON::PP::false(), 'the one that was switched off is off');
+$session->quit;
+
+# what was deleted while it was away is no riddle to the comparison at its start
+sql('SELECT stripe_sync_stop()');
+await_query($node, 'app', 'SELECT count(*) FROM stripe_sync.running_worker', '0', 'the worker is stopped');
+app("DELETE FROM promo_codes WHERE code = 'AFTER-1'");
+sql('SELECT stripe_sync_start()');
+is(sql("SELECT stripe_sync_wait('5 min')"), 't', 'deleted while no worker ran');
+is(sql("SELECT state, deleted FROM stripe_sync.promo_state WHERE code = 'AFTER-1'"), 'synced|t', 'switched off, not missing');
+is(($sandbox->codes('AFTER-1'))[0]{active}, JSON::PP::false(), 'in Stripe, too');
+
+finish($node);
