@@ -81,7 +81,7 @@ CREATE TABLE stripe_sync.promo_state (
   promo_table regclass NOT NULL,
   key text COLLATE "C" NOT NULL,
   code text,
-  code_key text COLLATE "C" GENERATED ALWAYS AS (left(lower(btrim(code COLLATE "C", E' \t\r\n\f\v')), 500)) STORED,
+  code_key text COLLATE "C" GENERATED ALWAYS AS (left(lower(btrim(code COLLATE "C", E' \t\r\n\f\x0b')), 500)) STORED,
   state text NOT NULL DEFAULT 'pending',
   off boolean NOT NULL DEFAULT false,
   deleted boolean NOT NULL DEFAULT false,

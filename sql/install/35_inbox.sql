@@ -2,7 +2,7 @@
 
 CREATE FUNCTION stripe_sync.code_key(code text) RETURNS text
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-  RETURN left(lower(btrim(code COLLATE "C", E' \t\r\n\f\v')), 500);
+  RETURN left(lower(btrim(code COLLATE "C", E' \t\r\n\f\x0b')), 500);
 COMMENT ON FUNCTION stripe_sync.code_key(text) IS 'The normalised code: what Stripe compares, without case';
 
 -- A TRUNCATE is a change of every row that is known. What says nothing of the row itself comes last.

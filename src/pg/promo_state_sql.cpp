@@ -49,7 +49,7 @@ Rows lock_due(int limit) {
       "SELECT s.promo_table::oid, s.key, s.code, s.generation, s.coupon_revision, s.used_before,"
       "  s.attempts, s.deleted, s.observed, s.in_flight, s.state,"
       "  format('%s.%s/%s', n.nspname, c.relname, s.key),"
-      "  upper(left(btrim(coalesce(s.code, ''), E' \\t\\r\\n\\f\\v'), 57)) || '-' || "
+      "  upper(left(btrim(coalesce(s.code, ''), E' \\t\\r\\n\\f\\x0b'), 57)) || '-' || "
       "left(encode(sha256(convert_to("
       "    i.id || '/' || s.promo_table::oid || '/' || s.key || '/' || s.coupon_revision, 'UTF8')),"
       "    'hex'), 6),"
