@@ -31,10 +31,13 @@ CREATE VIEW @extschema@.stripe_sync_promo_status AS
     s.changed_at,
     s.synced_at,
     CASE WHEN s.state IN ('pending', 'sending', 'retrying') AND w.blocked_since IS NOT NULL THEN 'SELECT * FROM stripe_sync_health;'
-         WHEN s.state = 'retrying' THEN format('SELECT * FROM stripe_sync_promo(%L);', s.code)
-         WHEN s.state IN ('parked', 'conflict') THEN format('correct the row, or SELECT stripe_sync_retry(%L);', s.code)
+         WHEN s.state IN ('pending', 'sending', 'retrying') AND s.code_key <> ''
+           THEN format('SELECT * FROM stripe_sync_promo(%L);', s.code)
+         WHEN s.state IN ('pending', 'sending', 'retrying') THEN 'SELECT * FROM stripe_sync_promo();'
+         WHEN s.state IN ('parked', 'conflict') THEN format('SELECT * FROM stripe_sync_inspect(%L);', s.code)
          WHEN s.state = 'missing' AND s.code IS NOT NULL
-           THEN format('insert the row again, or SELECT * FROM stripe_sync_resolve(%L, ''db'');', s.code)
+           THEN format('SELECT * FROM stripe_sync_resolve(%L, ''db'');', s.code)
+         WHEN s.warnings <> '{}' AND NOT s.deleted THEN format('SELECT * FROM stripe_sync_inspect(%L);', s.code)
     END AS next
   FROM stripe_sync.promo_current s, stripe_sync.worker w;
 COMMENT ON VIEW @extschema@.stripe_sync_promo_status IS 'Every promo code: its state, why, what Stripe holds, and the command to type next';

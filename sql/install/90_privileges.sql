@@ -9,6 +9,7 @@ BEGIN ATOMIC
     ('stripe_sync_status', 'reader'),
     ('stripe_sync_promo_status', 'reader'),
     ('stripe_sync_errors', 'reader'),
+    ('stripe_sync_money', 'reader'),
     -- keeps things going; what changes a row needs UPDATE on its table, too
     ('stripe_sync_promo', 'operator'),
     ('stripe_sync_wait', 'operator'),
@@ -18,8 +19,6 @@ BEGIN ATOMIC
     ('stripe_sync_pause', 'operator'),
     ('stripe_sync_resume', 'operator'),
     ('stripe_sync_stop', 'operator'),
-    ('stripe_sync_pause', 'operator'),
-    ('stripe_sync_resume', 'operator'),
     ('stripe_sync_inspect', 'operator'),
     ('stripe_sync_diff', 'operator'),
     ('stripe_sync_fix', 'operator'),

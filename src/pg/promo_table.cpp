@@ -244,6 +244,29 @@ void PromoTable::project(const std::string& key, const Found& found, const Proje
   }
 }
 
+void PromoTable::change(const std::string& key,
+                        const std::vector<std::pair<std::string, Text>>& values) {
+  std::string set;
+  std::vector<Text> arguments = {key};
+  for (const auto& [item, value] : values) {
+    const Column& column = columns_.at(item);
+    arguments.push_back(value);
+    set += (set.empty() ? "" : ", ") + column.name + " = $" + std::to_string(arguments.size()) +
+           "::" + column.type;
+  }
+  const std::string update = "UPDATE " + name_ + " t SET " + set + " WHERE " + key_condition();
+  if (run_once(update, arguments).affected != 1) {
+    throw Error(errcode::usage, "the row of " + label_ + " could not be updated",
+                "A rule or trigger of the table suppressed the write.",
+                "Let the table's owner update the row.");
+  }
+}
+
+std::string PromoTable::column_of(const std::string& item) const {
+  const auto found = columns_.find(item);
+  return found == columns_.end() ? std::string() : found->second.raw_name;
+}
+
 std::vector<Text> PromoTable::all_rows() {
   std::string off = "false";
   if (columns_.count(item::is_active) > 0) {

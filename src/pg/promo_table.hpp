@@ -80,6 +80,13 @@ class PromoTable {
   /// Writes the sync columns; the row must be locked. Writes nothing if it shows this already.
   void project(const std::string& key, const Found& found, const Projection& projection);
 
+  /// Writes items of a row as its owner would, our triggers' work included; nothing = NULL. The row
+  /// must be locked.
+  void change(const std::string& key, const std::vector<std::pair<std::string, Text>>& values);
+
+  /// The column that holds an item, as the user wrote it; empty = the table has none.
+  std::string column_of(const std::string& item) const;
+
   /// Every row: keys, codes, off flags and hashes, as four arrays in text form.
   std::vector<Text> all_rows();
   /// Those of these keys that the table holds; arrays in text form.

@@ -25,19 +25,26 @@ std::vector<Text> copy_row(SPITupleTable* table, std::uint64_t row) {
   return values;
 }
 
-}  // namespace
-
-SPIPlanPtr keep_plan(std::string_view sql, int arguments) {
-  const std::string text(sql);
-  const char* source = text.c_str();
+// Gone with the SPI connection, unless it is kept.
+SPIPlanPtr prepare(const std::string& sql, int arguments) {
+  const char* source = sql.c_str();
   return pg_call([=] {
     Oid* types = static_cast<Oid*>(palloc(sizeof(Oid) * (arguments + 1)));
     for (int i = 0; i < arguments; ++i) types[i] = TEXTOID;
     SPIPlanPtr plan = SPI_prepare(source, arguments, types);
-    if (plan != nullptr) SPI_keepplan(plan);
     pfree(types);
     return plan;
   });
+}
+
+}  // namespace
+
+SPIPlanPtr keep_plan(std::string_view sql, int arguments) {
+  SPIPlanPtr plan = prepare(std::string(sql), arguments);
+  pg_call([=] {
+    if (plan != nullptr) SPI_keepplan(plan);
+  });
+  return plan;
 }
 
 Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments) {
@@ -66,10 +73,9 @@ Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments) {
   return rows;
 }
 
-Rows run_once(const std::string& sql) {
-  const char* source = sql.c_str();
-  SPIPlanPtr plan = pg_call([=] { return SPI_prepare(source, 0, nullptr); });
-  Rows rows = run_plan(plan, {});
+Rows run_once(const std::string& sql, const std::vector<Text>& arguments) {
+  SPIPlanPtr plan = prepare(sql, static_cast<int>(arguments.size()));
+  Rows rows = run_plan(plan, arguments);
   pg_call([=] { SPI_freeplan(plan); });
   return rows;
 }

@@ -21,6 +21,7 @@ class Rows {
   std::size_t size() const { return rows_.size(); }
   bool empty() const { return rows_.empty(); }
   const Text& at(std::size_t row, std::size_t column) const { return rows_.at(row).at(column); }
+  void add(std::vector<Text> row) { rows_.push_back(std::move(row)); }
   /// First column of the first row.
   Text single() const { return rows_.empty() ? Text() : rows_[0].at(0); }
   std::uint64_t affected = 0;
@@ -51,7 +52,7 @@ struct Statement {
 };
 
 /// Prepares, runs and forgets: utility statements and SQL made for one table.
-Rows run_once(const std::string& sql);
+Rows run_once(const std::string& sql, const std::vector<Text>& arguments = {});
 
 /// Connects to SPI for the length of a call from SQL; the failure path is PostgreSQL's.
 template <class F>

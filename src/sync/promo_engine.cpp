@@ -17,13 +17,6 @@ constexpr Millis decision_lasts{1'000};
 constexpr std::size_t most_waiting = 16;
 constexpr std::size_t most_unsaved = 64;
 
-// Uses before the first push are not Stripe's to count.
-std::int64_t uses_before(const PromoJob& job) {
-  if (job.used_before) return *job.used_before;
-  const std::string* used = job.row.get(item::used_count);
-  return used == nullptr ? 0 : std::max(0LL, std::strtoll(used->c_str(), nullptr, 10));
-}
-
 const char* action_of(const Operation& operation, const PromoJob& job) {
   switch (operation.kind) {
     case Operation::Kind::create_code:
@@ -85,7 +78,7 @@ Situation PromoEngine::situation(const PromoJob& job) const {
   situation.unsettled = job.unsettled;
   situation.refused = job.refused;
   situation.now = clock_.unix_seconds();
-  situation.used_before = uses_before(job);
+  situation.used_before = uses_before(job.row, job.used_before);
   situation.mapped =
       map_promo(job.row, *job.settings, prices_.catalog(),
                 situation.used_before + job.observed.redeemed_before(), situation.now);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 
 #include "sync/money.hpp"
 #include "sync/promo_text.hpp"
@@ -174,8 +175,8 @@ Refusal map_active(Mapping& m) {
 
 using Step = Refusal (*)(Mapping&);
 // Expiry before start, and all before active.
-constexpr Step first_steps[] = {map_code, map_description, map_expiry,   map_start,
-                                map_uses, map_first_time,  map_customer, map_active};
+constexpr Step first_steps[] = {map_code,     map_description, map_expiry,   map_start, map_uses,
+                                map_duration, map_first_time,  map_customer, map_active};
 // Each builds on the one before: a minimum's currency may be that of the terms.
 constexpr Step later_steps[] = {map_terms, map_minimum};
 
@@ -236,6 +237,12 @@ Judged judge_promo(const PromoRow& row, const AttachSettings& settings, const Ca
   judged.need = mapping.need;
   if (judged.faults.empty() && !mapping.needs_prices()) judged.desired = std::move(mapping.desired);
   return judged;
+}
+
+std::int64_t uses_before(const PromoRow& row, const std::optional<std::int64_t>& known) {
+  if (known) return *known;
+  const std::string* used = row.get(item::used_count);
+  return used ? std::max(0LL, std::strtoll(used->c_str(), nullptr, 10)) : 0;
 }
 
 bool says_off(const PromoRow& row) {

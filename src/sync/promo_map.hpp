@@ -43,18 +43,18 @@ std::string text_of(const PromoRow& row, const char* column);
 /// " (custom_monthly_price holds 50.00)": filled columns where the value was perhaps meant to go.
 std::string filled_columns(const PromoRow& row, std::initializer_list<const char*> columns);
 
-/// Discount, duration and products: promo_map_terms.cpp.
+/// Discount and products: promo_map_terms.cpp.
 Refusal map_terms(Mapping& mapping);
 /// Adds to what the user is warned of.
 void warn(Mapping& mapping, const char* column, std::string text, std::string remedy = {});
-/// Duration from the row's column, else `fallback` and the settings' months.
-Refusal map_duration(Mapping& mapping, std::string_view fallback);
+/// Duration from the row's column, else the settings' (of a custom price: forever).
+Refusal map_duration(Mapping& mapping);
 /// applies_to from the row's column, else the settings.
 void map_products(Mapping& mapping);
 /// What is probably not meant, though it can be sent.
 void add_warnings(Mapping& mapping);
 
-/// Discount, duration and products of a custom_price row: promo_price.cpp.
+/// Discount and products of a custom_price row: promo_price.cpp.
 Refusal map_custom_price(Mapping& mapping);
 
 }  // namespace stripe_sync

@@ -120,7 +120,7 @@ void warn_of_description(Mapping& m) {
     warn(m, item::duration,
          "the description says " + std::to_string(months) + (months == 1 ? " month" : " months") +
              ", the duration is " + duration_text(d.terms),
-         "check duration and duration_in_months");
+         "Check duration and duration_in_months.");
   const std::string percent = d.terms.percent_hundredths
                                   ? other_percentage(d.description, *d.terms.percent_hundredths)
                                   : std::string();
@@ -128,13 +128,13 @@ void warn_of_description(Mapping& m) {
     warn(m, item::description,
          "the description says " + percent + " %, the discount is " +
              percent_text(*d.terms.percent_hundredths) + " %",
-         "correct the one that is wrong");
+         "Correct the one that is wrong.");
   const bool fee = mentions(d.description, "setup fee") || mentions(d.description, "set-up fee") ||
                    mentions(d.description, "set up fee");
   if (fee && d.terms.products.empty())
     warn(m, item::stripe_product_id,
          "the description speaks of a fee, but the discount applies to all products",
-         "set stripe_product_id to the fee's product");
+         "Set stripe_product_id to the fee's product.");
 }
 
 /// Values that look as if they counted, beside the ones that do.
@@ -149,7 +149,7 @@ void warn_of_unused(Mapping& m) {
     if (text.empty() || (value.fault == NumberFault::none && value.value == 0)) continue;
     warn(m, column,
          std::string(column) + " is " + text + ", but has no effect: discount_type is " + type,
-         "set " + std::string(column) + " to NULL, or correct discount_type");
+         "Set " + std::string(column) + " to NULL, or correct discount_type.");
   }
 }
 
@@ -163,21 +163,22 @@ void warn_of_percentage(Mapping& m) {
       warn(m, item::max_uses,
            "ATTENTION: this code makes everything it applies to free for ever, for everybody who "
            "has it: max_uses is empty, so nothing limits how often it is used",
-           "set max_uses, a duration or stripe_product_id if that is not meant");
+           "Set max_uses, a duration or stripe_product_id if that is not meant.");
     }
   }
   if (percent > 0 && percent < 100 && !text_of(m.row, item::discount_value).empty())
     warn(m, item::discount_value,
          "discount_value is " + text_of(m.row, item::discount_value) + ", which is less than 1 %",
-         "write 50 for 50 %");
+         "Write 50 for 50 %.");
 }
 
 }  // namespace
 
-Refusal map_duration(Mapping& m, std::string_view fallback) {
+Refusal map_duration(Mapping& m) {
   std::string duration = lowered(text_of(m.row, item::duration));
   const bool from_row = !duration.empty();
-  if (!from_row) duration = lowered(fallback);
+  const bool price = lowered(text_of(m.row, item::discount_type)) == "custom_price";
+  if (!from_row) duration = price ? "forever" : lowered(m.settings.duration);
   const char* need = "Stripe needs one of once, repeating and forever.";
   if (duration.empty())
     return invalid(item::duration, "how long the discount lasts is said nowhere", need,
@@ -202,7 +203,7 @@ Refusal map_duration(Mapping& m, std::string_view fallback) {
     warn(m, item::duration_in_months,
          "duration_in_months is " + std::to_string(*months.value()) +
              ", but has no effect: the duration is " + duration,
-         "set duration to repeating, or duration_in_months to NULL");
+         "Set duration to repeating, or duration_in_months to NULL.");
   }
   return {};
 }
@@ -229,7 +230,6 @@ Refusal map_terms(Mapping& m) {
                    std::string("The types are ") + discount_types + ".",
                    "Set discount_type to one of these.");
   if (Refusal refusal = type == "percentage" ? map_percentage(m) : map_fixed(m)) return refusal;
-  if (Refusal refusal = map_duration(m, m.settings.duration)) return refusal;
   map_products(m);
   return {};
 }
@@ -254,7 +254,7 @@ void add_warnings(Mapping& m) {
          "the discount (duration " + duration_text(terms) +
              ") applies to all products, and there are yearly prices: a whole "
              "year is discounted there",
-         "set stripe_product_id to limit it");
+         "Set stripe_product_id to limit it.");
   }
 }
 

@@ -89,7 +89,6 @@ bool is_zero(const Asked& asked) {
 
 Refusal free_of_charge(Mapping& m) {
   m.desired.terms.percent_hundredths = whole;
-  if (Refusal refusal = map_duration(m, "forever")) return refusal;
   map_products(m);
   return {};
 }
@@ -268,7 +267,7 @@ Refusal apply_cut(Mapping& m, const Cut& cut, const Price& list) {
                    "A custom price applies to its list price's product.",
                    "Set stripe_product_id to that product or to NULL, or name another list price.");
   terms.products = {list.product};
-  return map_duration(m, "forever");
+  return {};
 }
 
 /// Every active price must come out as asked; what is asked and not offered is warned of.
@@ -284,7 +283,7 @@ Refusal check_active(Mapping& m, const Cut& cut, const std::vector<Asked>& price
     warn(m, asked.column,
          std::string(asked.column) + " asks for " + asked.text + ", but no list price per " +
              asked.interval + " is known: the code does not offer it",
-         "name the list price per " + std::string(asked.interval) + ", or ignore this");
+         "Name the list price per " + std::string(asked.interval) + ", or ignore this.");
   }
   return {};
 }

@@ -104,7 +104,7 @@ struct Warning {
   std::string text;
   std::string remedy;
 
-  std::string sentence() const { return remedy.empty() ? text : text + "; " + remedy; }
+  std::string sentence() const { return remedy.empty() ? text : text + ". " + remedy; }
 };
 
 /// What a row asks Stripe to hold.
@@ -149,6 +149,10 @@ struct Judged {
 };
 Judged judge_promo(const PromoRow& row, const AttachSettings& settings, const Catalog& catalog,
                    std::int64_t used_before, std::int64_t now);
+
+/// What max_uses is less: `known`, once it is; before the first push what the row has counted,
+/// which Stripe can't.
+std::int64_t uses_before(const PromoRow& row, const std::optional<std::int64_t>& known);
 
 /// Whether the row itself says off: is_active false. Needs no valid terms.
 bool says_off(const PromoRow& row);

@@ -58,7 +58,7 @@ is_deeply($held,
         reason => 'deleted together with a large part of its table',
         detail => 'Its code in Stripe is left as it is.',
         hint => "Insert the row again; if all that is missing is meant to be gone: SELECT * FROM stripe_sync_resolve(NULL, 'db');",
-        next => "insert the row again, or SELECT * FROM stripe_sync_resolve('MASS-11', 'db');",
+        next => "SELECT * FROM stripe_sync_resolve('MASS-11', 'db');",
         active_in_stripe => JSON::PP::true
     },
     'the row says why, and what comes next');
