@@ -29,11 +29,15 @@ CREATE TABLE stripe_sync.installation (
   mode text CHECK (mode IN ('test', 'live')),
   key_fingerprint text,
   copy_of text,
+  rival text,
+  newest_event text,
   changed_by xid8,
   created_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON COLUMN stripe_sync.installation.host IS 'Hash of machine id and data directory; may change together with the timeline only, when a standby is promoted';
 COMMENT ON COLUMN stripe_sync.installation.copy_of IS 'Installation that this database was copied from: its objects in Stripe are never taken over';
+COMMENT ON COLUMN stripe_sync.installation.rival IS 'What showed that another database writes as this installation: nothing is sent before stripe_sync_rebind()';
+COMMENT ON COLUMN stripe_sync.installation.newest_event IS 'The last of Stripe''s events that was looked at for such writes';
 COMMENT ON COLUMN stripe_sync.installation.key_fingerprint IS 'Empty = whichever account the key opens is accepted';
 COMMENT ON TABLE stripe_sync.installation IS 'Who we are to Stripe; no row = dormant: nothing is written until the first attach or start';
 
@@ -41,6 +45,7 @@ CREATE TABLE stripe_sync.worker (
   one boolean PRIMARY KEY DEFAULT true CHECK (one),
   wanted boolean NOT NULL DEFAULT true,
   paused_since timestamptz,
+  -- written by libraries of any version: these columns stay
   blocked_sqlstate text,
   blocked_message text,
   blocked_detail text,

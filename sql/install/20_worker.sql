@@ -14,6 +14,35 @@ CREATE FUNCTION stripe_sync.library_version() RETURNS text
   LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'stripe_sync_library_version';
 COMMENT ON FUNCTION stripe_sync.library_version() IS 'Version of the loaded library';
 
+-- The worker asks this before it looks at any table, in every version: it must not fail.
+CREATE FUNCTION stripe_sync.misfit(OUT reason text, OUT fix text)
+  RETURNS record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT format('library %s does not fit extension %s', v.library, v.extension),
+    CASE WHEN string_to_array(substring(v.extension FROM '^[0-9]+(?:[.][0-9]+)*'), '.')::integer[]
+            < string_to_array(substring(v.library FROM '^[0-9]+(?:[.][0-9]+)*'), '.')::integer[]
+         THEN 'ALTER EXTENSION stripe_sync UPDATE;'
+         ELSE format('Install version %s of the library, and restart the server.', v.extension) END
+  FROM (SELECT e.extversion, stripe_sync.library_version() FROM pg_extension e WHERE e.extname = 'stripe_sync')
+    v(extension, library)
+  WHERE v.extension <> v.library;
+END;
+COMMENT ON FUNCTION stripe_sync.misfit() IS 'Why the loaded library must not serve this extension, and what to do; NULL = they fit';
+
+CREATE FUNCTION stripe_sync.require_fit() RETURNS void
+  LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  misfit record;
+BEGIN
+  SELECT m.reason, m.fix INTO misfit FROM stripe_sync.misfit() m;
+  IF misfit.reason IS NOT NULL THEN
+    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = misfit.reason, HINT = misfit.fix;
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION stripe_sync.require_fit() IS 'Raises if the loaded library must not serve this extension';
+
 CREATE FUNCTION stripe_sync.host() RETURNS bytea
   LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'stripe_sync_host';
 COMMENT ON FUNCTION stripe_sync.host() IS 'Machine id and data directory';
@@ -39,10 +68,30 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION stripe_sync.activate() IS 'Ends the dormancy of a new installation';
 
+CREATE FUNCTION stripe_sync.operation_key(installation text, account text, mode text, number bigint) RETURNS text
+  LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+  RETURN 'stripe_sync-' || number || '-'
+    || encode(sha256(convert_to(installation || '/' || account || '/' || mode || '/' || number, 'UTF8')), 'hex');
+COMMENT ON FUNCTION stripe_sync.operation_key(text, text, text, bigint) IS 'The idempotency key of an operation';
+
+CREATE FUNCTION stripe_sync.gave_out(key text) RETURNS boolean
+  LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT EXISTS (
+    SELECT FROM stripe_sync.installation i CROSS JOIN stripe_sync.operation_number o
+    CROSS JOIN LATERAL (SELECT substring(key FROM '^stripe_sync-([0-9]{1,18})-')::bigint) k(number)
+    WHERE k.number <= o.last_value
+      -- the account is not always known (restricted keys)
+      AND key IN (stripe_sync.operation_key(i.id, '', i.mode, k.number),
+                  stripe_sync.operation_key(i.id, i.account, i.mode, k.number)));
+END;
+COMMENT ON FUNCTION stripe_sync.gave_out(text) IS 'Whether an idempotency key is that of one of our operations';
+
 CREATE FUNCTION @extschema@.stripe_sync_start() RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM stripe_sync.require_fit();
   PERFORM stripe_sync.activate();
   UPDATE stripe_sync.worker SET wanted = true WHERE NOT wanted;
   PERFORM stripe_sync.ensure_worker(after_commit => true);
@@ -85,6 +134,7 @@ CREATE FUNCTION stripe_sync.require_worker() RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM stripe_sync.require_fit();
   IF NOT (SELECT w.wanted FROM stripe_sync.worker w) THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = 'the worker of this database is stopped',
       HINT = 'SELECT stripe_sync_start();';
@@ -92,7 +142,7 @@ BEGIN
   PERFORM stripe_sync.ensure_worker(after_commit => false);
 END
 $$;
-COMMENT ON FUNCTION stripe_sync.require_worker() IS 'Starts a worker unless one runs; raises if it was stopped on purpose';
+COMMENT ON FUNCTION stripe_sync.require_worker() IS 'Starts a worker unless one runs; raises if it was stopped on purpose, or its library does not fit';
 
 -- Asks the running worker for something and waits until it says that it has seen to it.
 CREATE FUNCTION stripe_sync.ask_worker(request regclass, served text) RETURNS bigint
@@ -168,10 +218,11 @@ BEGIN
     id = CASE installation WHEN 'new' THEN gen_random_uuid()::text ELSE i.id END,
     copy_of = CASE installation WHEN 'new' THEN i.id ELSE i.copy_of END,
     system_identifier = h.system_identifier, database = h.database, host = h.host, timeline = h.timeline,
-    key_fingerprint = NULL, changed_by = pg_current_xact_id()
+    rival = NULL, key_fingerprint = NULL, changed_by = pg_current_xact_id()
   FROM stripe_sync.here() h;
-  -- a copy may hold an older number than was used
+  -- a copy may hold an older number than was used, also for what is under way
   PERFORM setval('stripe_sync.operation_number', nextval('stripe_sync.operation_number') + 1000000);
+  UPDATE stripe_sync.promo_state s SET in_flight = s.in_flight || '{"spent": true}' WHERE s.in_flight IS NOT NULL;
   IF installation = 'new' THEN
     PERFORM stripe_sync.forget_stripe();
   END IF;

@@ -76,10 +76,9 @@ BEGIN
     RETURN QUERY SELECT 'worker', 'fail', failure, advice;
   END;
   RETURN QUERY SELECT 'version',
-    CASE WHEN e.extversion = stripe_sync.library_version() THEN 'ok' ELSE 'warn' END,
-    format('extension %s, library %s', e.extversion, stripe_sync.library_version()),
-    CASE WHEN e.extversion <> stripe_sync.library_version() THEN 'ALTER EXTENSION stripe_sync UPDATE; and restart the server' END
-  FROM pg_extension e WHERE e.extname = 'stripe_sync';
+    CASE WHEN m.reason IS NULL THEN 'ok' ELSE 'fail' END,
+    format('extension %s, library %s', e.extversion, stripe_sync.library_version()), m.fix
+  FROM pg_extension e, stripe_sync.misfit() m WHERE e.extname = 'stripe_sync';
   IF NOT EXISTS (SELECT FROM stripe_sync.attachment) THEN
     RETURN QUERY SELECT 'tables', 'warn', 'no promo table is attached',
       'SELECT * FROM stripe_sync_attach(''promo_codes'', currency => ''usd'', duration => ''once'');';

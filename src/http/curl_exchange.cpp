@@ -69,6 +69,13 @@ std::size_t on_body(char* data, std::size_t, std::size_t size, void* user) noexc
   }
 }
 
+#if LIBCURL_VERSION_NUM >= 0x075000
+int on_sending(void* user, char*, char*, int, int) noexcept {
+  ++static_cast<Exchange*>(user)->times_sent;
+  return CURL_PREREQFUNC_OK;
+}
+#endif
+
 /// Sets options until one is not accepted: none of them may be missing silently.
 class Options {
  public:
@@ -173,6 +180,12 @@ CURLcode set_options(Exchange& exchange, const CurlOptions& wanted) {
 #if LIBCURL_VERSION_NUM >= 0x075700
   // Else ending an exchange waits for its resolver thread: for as long as DNS likes to hang.
   options.set(CURLOPT_QUICK_EXIT, 1L);
+#endif
+#if LIBCURL_VERSION_NUM >= 0x075000
+  options.set(CURLOPT_PREREQFUNCTION, &on_sending);
+  options.set(CURLOPT_PREREQDATA, static_cast<void*>(&exchange));
+#else
+  exchange.times_sent = 2;  // can't be told
 #endif
   options.set(CURLOPT_PRIVATE, static_cast<void*>(&exchange));
   options.set(CURLOPT_ERRORBUFFER, exchange.message);

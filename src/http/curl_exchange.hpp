@@ -40,6 +40,7 @@ struct Exchange {
   Response response;
   std::size_t header_bytes = 0;
   bool headers_complete = false;
+  int times_sent = 0;
   bool too_large = false;
   char message[CURL_ERROR_SIZE] = "";
 };

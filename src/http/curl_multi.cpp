@@ -229,6 +229,7 @@ void CurlTransport::finish(Exchange& exchange, CURLcode result) {
   // To libcurl, a connection closed amid the headers is the end of a whole answer.
   if (result == CURLE_OK && exchange.headers_complete) {
     curl_easy_getinfo(exchange.easy.get(), CURLINFO_RESPONSE_CODE, &exchange.response.status);
+    exchange.response.sent_again = exchange.times_sent > 1;
     outcome.response = std::move(exchange.response);
   } else {
     outcome.failure = failure_of(exchange, result);

@@ -28,6 +28,8 @@ struct Response {
   long status = 0;
   Headers headers;  ///< names in lower case
   std::string body;
+  /// The request went out more than once: a kept connection turned out to be closed.
+  bool sent_again = false;
   std::optional<std::string> header(std::string_view lower_case_name) const;
 };
 

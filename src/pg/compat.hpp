@@ -8,6 +8,7 @@ extern "C" {
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "utils/guc.h"
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
 #endif
@@ -39,6 +40,13 @@ inline bool in_background_worker() {
   return AmBackgroundWorkerProcess();
 #else
   return IsBackgroundWorker;
+#endif
+}
+
+/// Lifts the limit that a database may put on whole transactions.
+inline void no_transaction_timeout() {
+#if PG_VERSION_NUM >= 170000
+  SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 #endif
 }
 

@@ -19,6 +19,7 @@ char* ca_file;
 int max_parallel;
 int rate_limit;
 int reconcile_interval;
+int poll_interval;
 int connect_timeout;
 int request_timeout;
 int table_timeout;
@@ -74,6 +75,9 @@ void define() {
   define_int("stripe_sync.reconcile_interval",
              "Time between comparisons of attached tables with what was taken from them.",
              &reconcile_interval, 300, 1, INT_MAX, GUC_UNIT_S);
+  define_int("stripe_sync.poll_interval",
+             "Time between looks at Stripe's events, while something is sent.", &poll_interval, 300,
+             1, INT_MAX, GUC_UNIT_S);
   define_int("stripe_sync.connect_timeout", "Time to reach Stripe.", &connect_timeout, 10'000, 100,
              INT_MAX, GUC_UNIT_MS);
   define_int("stripe_sync.request_timeout", "Time for one whole request.", &request_timeout, 80'000,

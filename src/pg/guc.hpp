@@ -11,10 +11,11 @@ extern char* vault_api_key;
 extern char* ca_file;
 extern int max_parallel;
 extern int rate_limit;
-extern int reconcile_interval;  ///< seconds
-extern int connect_timeout;     ///< milliseconds
-extern int request_timeout;     ///< milliseconds
-extern int table_timeout;       ///< milliseconds
+extern int reconcile_interval;
+extern int poll_interval;    ///< seconds
+extern int connect_timeout;  ///< milliseconds
+extern int request_timeout;  ///< milliseconds
+extern int table_timeout;    ///< milliseconds
 
 /// Comparing a whole table may take so many times table_timeout.
 constexpr int whole_table = 10;

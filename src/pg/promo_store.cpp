@@ -239,15 +239,14 @@ Saved SpiPromoStore::save(PromoJob& job, const Decision& decision) {
 void SpiPromoStore::number(PromoJob& job, const Operation& operation) {
   if (!operation.writes()) return;
   static Statement next{
-      "SELECT o.n, encode(sha256(convert_to($1 || '/' || $2 || '/' || $3 || '/' || o.n, 'UTF8')), "
-      "'hex')"
+      "SELECT o.n, stripe_sync.operation_key($1, $2, $3, o.n)"
       " FROM (SELECT CASE WHEN $4::bigint = 0 THEN nextval('stripe_sync.operation_number')"
       "   ELSE $4::bigint END) o(n)"};
   Rows rows;
   as_extension_owner(
       [&] { rows = next(installation_, account_, mode_, std::to_string(job.number)); });
   job.number = std::stoll(*rows.at(0, 0));
-  job.idempotency_key = "stripe_sync-" + *rows.at(0, 1);
+  job.idempotency_key = *rows.at(0, 1);
   // The one thing that must not be lost before the request is sent.
   pg_call([] { ForceSyncCommit(); });
 }

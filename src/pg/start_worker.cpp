@@ -18,6 +18,8 @@ namespace {
 
 constexpr int restart_seconds = 5;
 
+bool preloaded = false;
+
 // Plain C: also called from _PG_init.
 void describe(BackgroundWorker* worker, const WorkerStart* start) {
   memset(worker, 0, sizeof *worker);
@@ -64,6 +66,7 @@ void start_worker(StartWorker when) {
 }
 
 void register_static_workers() {
+  preloaded = true;
   char* list = pstrdup(guc::databases);
   List* names = NIL;
   if (!SplitIdentifierString(list, ',', &names)) return;  // refused when it was set
@@ -75,6 +78,10 @@ void register_static_workers() {
     describe(&worker, &start);
     RegisterBackgroundWorker(&worker);
   }
+}
+
+bool library_preloaded() {
+  return preloaded;
 }
 
 }  // namespace stripe_sync::pg

@@ -23,4 +23,7 @@ void start_worker(StartWorker when);
 /// Registers a worker for each database of stripe_sync.databases; from _PG_init when preloaded.
 void register_static_workers();
 
+/// Whether every process of this server has the library from the server's start.
+bool library_preloaded();
+
 }  // namespace stripe_sync::pg

@@ -232,6 +232,7 @@ void read_headers(const http::Response& response, Answer& answer) {
   answer.status = response.status;
   answer.request_id = printable(response.header("request-id").value_or(""));
   answer.replayed = response.header("idempotent-replayed") == "true";
+  answer.key_was_used = answer.replayed && !response.sent_again;
   answer.retry_after = parse_retry_after(response.header("retry-after").value_or(""));
   answer.rate_limited_reason =
       printable(response.header("stripe-rate-limited-reason").value_or(""));
@@ -250,6 +251,7 @@ void read_error(const http::Response& response, const json::Value& body, const s
   const std::string type = reading.error["type"].text_or("");
   if (response.status == 400 && type == "idempotency_error") reading.code = type;
   answer.code = printable(reading.code);
+  answer.key_was_used = answer.key_was_used || answer.code == "idempotency_error";
   answer.param = printable(reading.error["param"].text_or(""));
   answer.verdict = verdict_of(reading);
   answer.error = error_of(reading, answer, what, api_base);

@@ -70,6 +70,8 @@ struct Answer {
   std::string param;  ///< Stripe's error.param
   std::string request_id;
   bool replayed = false;  ///< Idempotent-Replayed
+  /// Another request than this one had used the idempotency key before.
+  bool key_was_used = false;
   Millis retry_after{0};
   std::string rate_limited_reason;  ///< Stripe-Rate-Limited-Reason
   std::int64_t date = 0;            ///< the answer's Date, Unix seconds; 0 = none

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "sync/foreign_writes.hpp"
 #include "sync/promo_compare.hpp"
 
 namespace stripe_sync {
@@ -121,6 +122,7 @@ Decision PromoEngine::decide(PromoJob& job) {
     const bool again = job.unsettled && job.unsettled->looked && !job.unsettled->spent &&
                        job.unsettled->operation.same_request(next);
     if (!again) job.number = 0;
+    job.first_send = !again;
     job.unsettled = Unsettled{next, std::nullopt, false, false};
   }
   decision.send = next;
@@ -130,6 +132,12 @@ Decision PromoEngine::decide(PromoJob& job) {
 Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
                                    const stripe::Answer& answer) {
   if (operation.writes()) job.unsettled.reset();
+  if (std::exchange(job.first_send, false) && answer.key_was_used) {
+    rival_ = "Idempotency key " + job.idempotency_key + ", new here, had been used before, to " +
+             operation.what +
+             (answer.request_id.empty() ? "." : " (request " + answer.request_id + ").");
+    blocked_ = written_by_another(*rival_);
+  }
   if (operation.writes() && answer.replayed) {
     // An answer to an earlier request says nothing about now, and will never be another.
     job.unsettled = Unsettled{operation, std::nullopt, false, true};
@@ -197,6 +205,16 @@ std::optional<Pause> PromoEngine::held() const {
   return now < reach_.pause().until ? std::optional(reach_.pause()) : std::nullopt;
 }
 
+bool PromoEngine::waits_to_write(const Active& active) const {
+  return active.operation && !active.sent && active.operation->writes() &&
+         clock_.steady() >= writes_until_;
+}
+
+bool PromoEngine::wants_to_write() const {
+  return !held() && std::any_of(jobs_.begin(), jobs_.end(),
+                                [this](const auto& entry) { return waits_to_write(entry.second); });
+}
+
 std::vector<PromoEngine::JobId> PromoEngine::waiting() const {
   std::vector<JobId> ids;
   for (const auto& [id, active] : jobs_) {
@@ -249,8 +267,8 @@ std::optional<Millis> PromoEngine::wait() const {
 
   const auto pause = held();
   const Millis may_send = std::max(bucket_.wait(now), pause ? pause->until - now : Millis(0));
-  const bool unsent = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& entry) {
-    return entry.second.operation && !entry.second.sent;
+  const bool unsent = std::any_of(jobs_.begin(), jobs_.end(), [this](const auto& entry) {
+    return entry.second.operation && !entry.second.sent && !waits_to_write(entry.second);
   });
   if ((unsent || prices_.next_call()) && in_flight() < limits_.max_parallel) consider(may_send);
   if (claim_at_ && room() > 0) consider(std::max(*claim_at_ - now, may_send));
@@ -290,7 +308,7 @@ void PromoEngine::send_decided() {
     prices_.sent(client_.send(*call, "read prices"));
   }
   for (auto& [id, active] : jobs_) {
-    if (active.sent || !active.operation) continue;
+    if (active.sent || !active.operation || waits_to_write(active)) continue;
     if (!may_send()) return;
     stripe::Call call = active.operation->call;
     if (active.operation->writes()) call.idempotency_key = active.job.idempotency_key;

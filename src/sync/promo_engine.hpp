@@ -118,6 +118,14 @@ class PromoEngine {
   /// Tries again at once; only what Stripe asked to wait for is still waited for.
   void unblock();
 
+  /// Writes wait from then on: whoever owns the engine looks first for somebody else's
+  /// (sync/foreign_writes.hpp). Never, unless this is called.
+  void allow_writes(Millis until) { writes_until_ = until; }
+  /// A write waits for that alone.
+  bool wants_to_write() const;
+  /// What showed that another database writes under our numbers; the engine has blocked itself.
+  std::optional<std::string> take_rival() { return std::exchange(rival_, std::nullopt); }
+
   /// Stripe answers again after not having been reached.
   bool take_recovered() { return reach_.take_recovered(); }
 
@@ -144,6 +152,7 @@ class PromoEngine {
   Decision::Retry put_off(const Pause& pause) const;
 
   std::optional<Pause> held() const;
+  bool waits_to_write(const Active& active) const;
   std::vector<JobId> waiting() const;  ///< for prices
   int slots() const;                   ///< free ones; a row that waits for prices takes none
   int room() const;                    ///< for rows to be claimed
@@ -180,6 +189,8 @@ class PromoEngine {
 
   std::optional<Error> blocked_;
   Reach reach_;
+  std::optional<std::string> rival_;
+  Millis writes_until_ = Millis::max();
   Pause no_prices_;
   int price_failures_ = 0;
 

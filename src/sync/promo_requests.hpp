@@ -11,6 +11,9 @@
 
 namespace stripe_sync {
 
+/// The metadata that says which installation made an object.
+inline constexpr const char* installation_mark = "stripe_sync_installation";
+
 Operation create_coupon(const Desired& desired, const Identity& identity);
 /// Only what differs; nothing when nothing does.
 std::optional<Operation> update_coupon(const Desired& desired, const Identity& identity,

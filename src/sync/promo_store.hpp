@@ -36,6 +36,7 @@ struct PromoJob {
   std::optional<Refused> refused;
   std::vector<Replaced> replaced;  ///< not in the history yet
   std::int64_t number = 0;      ///< operation number of `unsettled`, or of the write just decided
+  bool first_send = false;      ///< nothing was ever sent under `number`
   std::string idempotency_key;  ///< of the write just decided; set by the store
   std::string action;           ///< what was done: created, updated, switched off ...
 };

@@ -10,6 +10,7 @@ struct Permission {
   const char* path;
   const char* name;  ///< parameter
   const char* value;
+  const char* without = nullptr;  ///< what is missed then; nothing = nothing works
 };
 
 // The writes are refused for their parameters, after the permission was checked and before anything
@@ -21,6 +22,8 @@ constexpr Permission permissions[] = {
     {"read promotion codes", "GET", "/v1/promotion_codes", "limit", "1"},
     {"write coupons", "POST", "/v1/coupons", "percent_off", "0"},
     {"write promotion codes", "POST", "/v1/promotion_codes", "promotion[type]", "coupon"},
+    {"read events", "GET", "/v1/events", "limit", "1",
+     "Another database that writes as this one is noticed late, or not at all."},
 };
 constexpr std::size_t permission_count = sizeof permissions / sizeof permissions[0];
 
@@ -30,12 +33,14 @@ Probe judge(const Permission& permission, const stripe::Answer& answer) {
   if (answer.ok() || (write && answer.verdict == Verdict::refused)) {
     return {permission.item, "ok", "allowed", ""};
   }
-  const char* status =
-      answer.verdict == Verdict::forbidden || answer.verdict == Verdict::unauthorized ? "fail"
-                                                                                      : "warn";
+  const bool not_allowed =
+      answer.verdict == Verdict::forbidden || answer.verdict == Verdict::unauthorized;
   std::string detail = answer.error.message;
   if (!answer.error.detail.empty()) detail += " " + answer.error.detail;
-  return {permission.item, status, detail, answer.error.hint};
+  if (not_allowed && permission.without != nullptr) {
+    return {permission.item, "warn", detail + " " + permission.without, answer.error.hint};
+  }
+  return {permission.item, not_allowed ? "fail" : "warn", detail, answer.error.hint};
 }
 
 }  // namespace

@@ -3,11 +3,6 @@
 namespace stripe_sync::worker {
 
 std::optional<Error> misplaced(const Orders& orders, const Place& here) {
-  if (orders.sql_version != STRIPE_SYNC_VERSION) {
-    return Error(errcode::usage,
-                 "library " STRIPE_SYNC_VERSION " does not fit extension " + orders.sql_version, "",
-                 "ALTER EXTENSION stripe_sync UPDATE; and restart the server.");
-  }
   const char* hint =
       "SELECT stripe_sync_rebind('new'); or ('keep') if the original is gone (moved, pg_upgrade).";
   if (!orders.place.same_database(here)) {
@@ -25,6 +20,7 @@ std::optional<Error> misplaced(const Orders& orders, const Place& here) {
 
 std::optional<Error> forbidden(const Orders& orders, const Place& here) {
   if (auto reason = misplaced(orders, here)) return reason;
+  if (orders.rival) return written_by_another(*orders.rival);
   if (orders.paused) {
     return Error(errcode::usage, "writes to Stripe are paused",
                  "What is changed goes on being collected.", "SELECT stripe_sync_resume();");

@@ -6,8 +6,7 @@
 
 namespace stripe_sync::worker {
 
-/// Why this library and this database must not be served at all: nothing is written to Stripe, nor
-/// to a table.
+/// Why this database must not be served at all: nothing is written to Stripe, nor to a table.
 std::optional<Error> misplaced(const Orders& orders, const Place& here);
 
 /// Why nothing is written to Stripe, whatever the key.

@@ -1,8 +1,5 @@
-// One database's worker: see README.md here for its states.
+#include "worker/worker.hpp"
 
-#include <unistd.h>
-
-#include <cstring>
 #include <memory>
 #include <random>
 
@@ -10,6 +7,7 @@
 #include "stripe/client.hpp"
 #include "sync/promo_engine.hpp"
 #include "worker/account.hpp"
+#include "worker/event_watch.hpp"
 #include "worker/forbidden.hpp"
 #include "worker/worker_state.hpp"
 
@@ -22,14 +20,9 @@
 #include "pg/promo_store.hpp"
 #include "pg/start_worker.hpp"
 #include "pg/wait.hpp"
-#include "pg/worker_lock.hpp"
 
 extern "C" {
-#include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
-#include "storage/ipc.h"
-#include "tcop/tcopprot.h"
-#include "utils/backend_status.h"
 #include "utils/guc.h"
 }
 
@@ -43,6 +36,7 @@ constexpr Millis longest_wait{5'000};  // a net: COMMIT PREPARED, for one, wakes
 constexpr Millis blocked_retry_least{30'000};
 constexpr Millis forget_every{3'600'000};
 constexpr Millis contact_noted_every{30'000};
+constexpr Millis events_patience{5'000};  // then writes go on without having looked
 
 class Worker {
  public:
@@ -56,6 +50,7 @@ class Worker {
   void unusable(const Error& reason);
   void check_key();
   bool find_place();
+  bool stand_aside();
   bool serves() const;
   void serve_push(std::int64_t number);
   void serve_check(std::int64_t number);
@@ -63,6 +58,9 @@ class Worker {
   void reconcile_if_due();
   void block(const Error& reason);
   void unblock();
+  void distrust();
+  void look_for_rivals();
+  void allow_writes();
   void take_answers();
   Millis wait_time();
 
@@ -74,11 +72,13 @@ class Worker {
   PromoEngine engine_;
   AccountCheck account_;
   PermissionCheck permissions_;
+  EventWatch events_;
   Waiter waiter_;
 
   Orders orders_;
   std::optional<Place> here_;
   bool forbidden_ = false;
+  bool fitted_ = false;
   std::string key_;
   std::string key_stamp_;
   std::optional<Error> blocked_;
@@ -108,7 +108,17 @@ Worker::Worker()
               [this] { return std::uniform_real_distribution<double>(0, 1)(random_); }),
       account_(client_),
       permissions_(client_),
-      waiter_(*transport_) {}
+      events_(client_),
+      waiter_(*transport_) {
+  distrust();
+}
+
+// Whose key it is, and whether nobody else writes as this database, is to be asked again.
+void Worker::distrust() {
+  account_.reset();
+  events_.reset();
+  engine_.allow_writes(Millis::min());
+}
 
 // Nothing can be sent with what is configured.
 void Worker::unusable(const Error& reason) {
@@ -134,7 +144,7 @@ void Worker::configure() {
   config.connect_timeout = Millis(guc::connect_timeout);
   config.request_timeout = Millis(guc::request_timeout);
   if (key.value() != key_ || config.api_base != client_.config().api_base) {
-    account_.reset();
+    distrust();
     key_ = key.value();
   }
   client_.configure(config);
@@ -172,7 +182,7 @@ void Worker::check_key() {
   const auto reason = forbidden(orders_, *here_);
   const bool was_forbidden = std::exchange(forbidden_, reason.has_value());
   if (reason) {
-    account_.reset();
+    distrust();
     engine_.block(*reason);
     if (!blocked_ || blocked_->message != reason->message) block(*reason);
     return;
@@ -262,6 +272,7 @@ void Worker::reload() {
     ConfigReloadPending = false;
     pg_call([] { ProcessConfigFile(PGC_SIGHUP); });
     configured_ = false;
+    engine_.allow_writes(Millis::min());  // poll_interval may be a shorter one
   }
   if (!configured_ || api_key_file_stamp() != key_stamp_) {
     configure();
@@ -275,13 +286,35 @@ bool Worker::find_place() {
   return here_.has_value();
 }
 
+// The library does not fit the extension: no table is looked at. False when this worker shall end.
+bool Worker::stand_aside() {
+  const Error& reason = *orders_.misfit;
+  if (!blocked_ || blocked_->message != reason.message) {
+    log_error(LOG, reason);
+    store_blocked(reason, std::nullopt);
+  }
+  if (!library_preloaded()) {
+    // Another process loads the library anew. It is started again by itself once; from then on by
+    // whoever asks for it.
+    if (fitted_) throw Error(sqlstate("57P01"), "the extension was updated");
+    return false;
+  }
+  forbidden_ = true;
+  blocked_ = reason;
+  distrust();
+  engine_.block(reason);
+  return true;
+}
+
 // False when this worker shall end.
 bool Worker::round() {
   const Orders before = std::exchange(orders_, read_orders());
   if (!orders_.extension || !orders_.wanted) return false;
+  if (orders_.misfit) return stand_aside();
+  fitted_ = true;
   if (!orders_.active || !find_place()) return true;
   if (!before.fingerprint.empty() && orders_.fingerprint.empty()) {
-    account_.reset();  // stripe_sync_rebind(): whoever the key belongs to is accepted
+    distrust();  // stripe_sync_rebind(): whoever the key belongs to is accepted
     retry_blocked_at_ = Millis(0);
   }
   reload();
@@ -312,6 +345,21 @@ bool Worker::round() {
   return true;
 }
 
+// Before the first write after a while.
+void Worker::look_for_rivals() {
+  if (!engine_.wants_to_write()) return;
+  const Millis now = clock_.steady();
+  if (!events_.under_way()) {
+    events_.begin(orders_, now);
+  } else if (now - events_.since() >= events_patience) {
+    allow_writes();
+  }
+}
+
+void Worker::allow_writes() {
+  engine_.allow_writes(clock_.steady() + Millis(1000LL * guc::poll_interval));
+}
+
 void Worker::take_answers() {
   while (auto answered = client_.take()) {
     const auto& [id, answer] = *answered;
@@ -329,10 +377,17 @@ void Worker::take_answers() {
         unblock();
       }
       pg_call([] { SetLatch(MyLatch); });  // what waited for this goes on in a round
+    } else if (events_.handle(id, answer, orders_, orders_.rival)) {
+      if (!events_.under_way() && !orders_.rival) allow_writes();
     } else if (!permissions_.handle(id, answer)) {
       engine_.handle(id, answer);
     }
   }
+  if (const auto shown = engine_.take_rival()) {
+    store_rival(*shown);
+    orders_.rival = shown;
+  }
+  if (orders_.rival && !forbidden_) check_key();
   if (engine_.blocked() && !blocked_) {
     account_.reset();
     block(*engine_.blocked());
@@ -348,6 +403,9 @@ bool Worker::serves() const {
 Millis Worker::wait_time() {
   Millis wait = longest_wait;
   if (const auto engine = engine_.wait(); engine && serves()) wait = std::min(wait, *engine);
+  if (events_.under_way() && engine_.wants_to_write()) {
+    wait = std::min(wait, events_.since() + events_patience - clock_.steady());
+  }
   if (orders_.active && reconciled_at_) {
     wait = std::min(wait, *reconciled_at_ + reconcile_every() - clock_.steady());
   }
@@ -363,7 +421,10 @@ void Worker::run() {
     if (look && !round()) return;
     // What the application committed is known by now: an answer is judged by it.
     take_answers();
-    if (serves()) engine_.pump();
+    if (serves()) {
+      engine_.pump();
+      look_for_rivals();
+    }
     STRIPE_SYNC_FAULT("sent");
     const Millis wait = wait_time();
     const Millis before = clock_.steady();
@@ -372,62 +433,11 @@ void Worker::run() {
   }
 }
 
-bool connected = false;
-
-// Plain C. A worker whose database is gone must not be started again and again: only exit code 0
-// says so to the postmaster.
-extern "C" void give_up_without_database(int, Datum) {
-  if (!connected) _exit(0);
-}
-
-void serve(Datum) {
-  WorkerStart start;
-  memcpy(&start, MyBgworkerEntry->bgw_extra, sizeof start);
-  const WorkerStart* s = &start;
-  pg_call([s] {
-    pqsignal(SIGHUP, SignalHandlerForConfigReload);
-    pqsignal(SIGTERM, die);
-    on_proc_exit(give_up_without_database, 0);
-    BackgroundWorkerUnblockSignals();
-    if (OidIsValid(s->database)) {
-      BackgroundWorkerInitializeConnectionByOid(s->database, InvalidOid, 0);
-    } else {
-      BackgroundWorkerInitializeConnection(s->name, nullptr, 0);
-    }
-    connected = true;
-    ProcessConfigFile(PGC_SIGHUP);
-    pgstat_report_appname("stripe_sync worker");
-    SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
-    SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
-    SetConfigOption("jit", "off", PGC_SUSET, PGC_S_OVERRIDE);
-    // Only numbers must not be lost (SpiPromoStore::number); the rest is found out again.
-    SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
-    SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
-    SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
-    SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
-  });
-  if (!take_worker_lock()) return;  // another serves this database
-  const auto waited = in_transaction(
-      [s] { pg_call([s] { wait_for_virtual_xid(s->creator_backend, s->creator_local_xid); }); });
-  if (waited) log_error(LOG, *waited);
-  // From here on: give up long before the application's deadlock detector would choose a victim, be
-  // it after several waits in one of its triggers.
-  pg_call([] { SetConfigOption("lock_timeout", "20ms", PGC_SUSET, PGC_S_OVERRIDE); });
-  log_line(LOG, std::string("worker of database \"") + start.name + "\" started");
-  // On the heap for the life of the process: a FATAL leaves by proc_exit without unwinding.
-  const auto worker = std::make_unique<Worker>();
-  worker->run();
-  log_line(LOG, std::string("worker of database \"") + start.name + "\" ended");
-}
-
 }  // namespace
+
+void run_worker() {
+  // On the heap for the life of the process: a FATAL leaves by proc_exit without unwinding.
+  std::make_unique<Worker>()->run();
+}
+
 }  // namespace stripe_sync::worker
-
-extern "C" {
-PGDLLEXPORT void stripe_sync_worker_main(Datum argument);
-}
-
-void stripe_sync_worker_main(Datum argument) {
-  pg_worker_main(argument, stripe_sync::worker::serve);
-  proc_exit(0);
-}

@@ -24,19 +24,24 @@ Text text_or_null(const std::string& text) {
 }  // namespace
 
 Orders read_orders() {
+  static Statement fits{"SELECT m.reason, m.fix FROM stripe_sync.misfit() m"};
   static Statement select{
-      "SELECT w.wanted, i.id, i.account, i.mode, i.key_fingerprint, e.extversion,"
+      "SELECT w.wanted, i.id, i.account, i.mode, i.key_fingerprint,"
       " i.system_identifier, i.database, i.host, i.timeline,"
       " p.last_value, w.pushes_done, k.last_value, w.checks_done, w.blocked_since IS NOT NULL,"
-      " w.paused_since IS NOT NULL"
+      " w.paused_since IS NOT NULL, i.rival, i.newest_event"
       " FROM stripe_sync.worker w CROSS JOIN stripe_sync.push_request p"
       " CROSS JOIN stripe_sync.check_request k"
-      " JOIN pg_extension e ON e.extname = 'stripe_sync'"
       " LEFT JOIN stripe_sync.installation i ON true"};
   Orders orders;
   const auto failed = in_extension_transaction([&] {
     orders.extension = true;
     Rows rows;
+    as_extension_owner([&] { rows = fits(); });
+    if (const auto reason = rows.at(0, 0)) {
+      orders.misfit = Error(errcode::usage, *reason, "", rows.at(0, 1).value_or(""));
+      return;
+    }
     as_extension_owner([&] { rows = select(); });
     if (rows.empty()) return;
     const auto text = [&](int column) { return rows.at(0, column).value_or(""); };
@@ -46,14 +51,15 @@ Orders read_orders() {
     orders.account = text(2);
     orders.mode = text(3);
     orders.fingerprint = text(4);
-    orders.sql_version = text(5);
-    orders.place = {text(6), text(7), text(8), text(9)};
-    orders.push_request = std::stoll(text(10));
-    orders.pushes_done = std::stoll(text(11));
-    orders.check_request = std::stoll(text(12));
-    orders.checks_done = std::stoll(text(13));
-    orders.blocked = text(14) == "t";
-    orders.paused = text(15) == "t";
+    orders.place = {text(5), text(6), text(7), text(8)};
+    orders.push_request = std::stoll(text(9));
+    orders.pushes_done = std::stoll(text(10));
+    orders.check_request = std::stoll(text(11));
+    orders.checks_done = std::stoll(text(12));
+    orders.blocked = text(13) == "t";
+    orders.paused = text(14) == "t";
+    orders.rival = rows.at(0, 15);
+    orders.newest_event = text(16);
   });
   if (failed) {
     log_error(LOG, *failed);
@@ -132,6 +138,31 @@ void store_probes(const std::vector<Probe>& probes, std::int64_t number) {
     }
     done(std::to_string(number));
   });
+}
+
+std::optional<std::string> store_events(const EventPage& page) {
+  static Statement update{
+      "UPDATE stripe_sync.installation i SET newest_event = $1, rival = coalesce(i.rival,"
+      " (SELECT format('%s was written to under idempotency key %s (event %s), which is none of "
+      "this database''s.', w.object, w.key, w.event)"
+      "  FROM jsonb_to_recordset($2::jsonb) w(event text, object text, key text)"
+      "  WHERE NOT stripe_sync.gave_out(w.key) LIMIT 1))"
+      " RETURNING i.rival"};
+  std::string writes;
+  for (const EventPage::Write& write : page.writes) {
+    writes += (writes.empty() ? "" : ",") + ("{\"event\":" + json::quote(write.event)) +
+              ",\"object\":" + json::quote(write.object) + ",\"key\":" + json::quote(write.key) +
+              "}";
+  }
+  std::optional<std::string> rival;
+  if (page.newest.empty()) return rival;
+  in_own_transaction([&] { rival = update(page.newest, "[" + writes + "]").single(); });
+  return rival;
+}
+
+void store_rival(const std::string& shown) {
+  static Statement update{"UPDATE stripe_sync.installation SET rival = coalesce(rival, $1)"};
+  in_own_transaction([&] { update(shown); });
 }
 
 void forget_old() {

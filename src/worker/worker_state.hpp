@@ -7,6 +7,7 @@
 
 #include "core/clock.hpp"
 #include "core/error.hpp"
+#include "sync/foreign_writes.hpp"
 
 namespace stripe_sync::worker {
 
@@ -33,8 +34,10 @@ struct Orders {
   std::string account;  ///< remembered; empty = none yet
   std::string mode;
   std::string fingerprint;
-  std::string sql_version;
-  Place place;  ///< remembered
+  std::optional<std::string> rival;  ///< what showed another database that writes as this one
+  std::string newest_event;          ///< looked at
+  std::optional<Error> misfit;       ///< the library does not fit: nothing else is known
+  Place place;                       ///< remembered
   std::int64_t push_request = 0, pushes_done = 0;
   std::int64_t check_request = 0, checks_done = 0;
   bool blocked = false;  ///< as stored
@@ -60,6 +63,10 @@ struct Probe {
 };
 /// Replaces what was found earlier and says that request `number` is served.
 void store_probes(const std::vector<Probe>& probes, std::int64_t number);
+
+/// Keeps the place in Stripe's events; returns what shows another database, if something does.
+std::optional<std::string> store_events(const EventPage& page);
+void store_rival(const std::string& shown);
 
 /// Removes errors, and deleted rows that ask nothing more of Stripe, 30 days after the last of
 /// them.

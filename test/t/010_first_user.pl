@@ -156,7 +156,7 @@ is(scalar $sandbox->codes('LAUNCH50'), 0, 'LAUNCH50: nothing of it in Stripe');
 
 is(scalar $sandbox->writes($before), 10, 'two writes for each of the five');
 my @reads = $sandbox->request_lines(method => 'GET', since => $before);
-cmp_ok(scalar @reads, '<=', 4, "few reads: account, price, the product's prices, yearly prices")
+cmp_ok(scalar @reads, '<=', 5, "few reads: account, price, the product's prices, yearly prices, events")
   or diag(join "\n", @reads);
 
 # --- as a dashboard goes on -----------------------------------------------------------------------

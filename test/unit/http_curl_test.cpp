@@ -102,6 +102,22 @@ TEST(Curl, AKeptConnectionThatWasClosedIsReplaced) {
   }
 }
 
+TEST(Curl, ARequestThatWentOutTwiceSaysSo) {
+  LoopbackServer server(
+      [served = 0](const LoopbackServer::Request&, Connection& connection) mutable {
+        if (++served == 2) return Then::close;  // has seen the request, and does not answer
+        connection.ok("{}");
+        return Then::keep;
+      });
+  HttpDriver driver;
+  for (const bool again : {false, true, false}) {
+    const Outcome outcome = driver.run(HttpDriver::get(server.url("/")));
+    ASSERT_TRUE(outcome.response) << outcome.failure.message;
+    EXPECT_EQ(outcome.response->sent_again, again);
+  }
+  EXPECT_EQ(server.requests().size(), 4u);
+}
+
 TEST(Curl, AResentRequestIsNeverCalledUnsent) {
   // The second request reaches the server, which drops it and goes away: libcurl sends it again,
   // can't connect, and must not conclude that nothing was sent.

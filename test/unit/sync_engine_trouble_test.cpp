@@ -348,10 +348,84 @@ TEST(EngineTrouble, AReplayIsNotBelieved) {
       };
     }
     world.edit("1", {});
+    if (!resent) {  // a new number that was used: somebody else uses our numbers
+      EXPECT_GE(world.run_until([&] { return world.engine->blocked().has_value(); }), Millis(0));
+      const std::string shown = world.engine->take_rival().value_or("");
+      EXPECT_NE(shown.find("had been used before"), std::string::npos) << shown;
+      EXPECT_FALSE(world.engine->take_rival()) << "told once";
+      EXPECT_EQ(world.state("1"), "retrying");
+      EXPECT_EQ(world.stripe.active_codes("CODE1").size(), 1u);
+      world.engine->unblock();
+      world.store.retry_now();
+    }
     world.settle();
+    EXPECT_FALSE(world.engine->take_rival());
     EXPECT_GE(world.stripe.replays, 1);
     EXPECT_TRUE(world.stripe.active_codes("CODE1").empty());
   }
+}
+
+TEST(EngineTrouble, ANumberThatWasUsedForSomethingElseIsSomebodyElses) {
+  World world;
+  world.insert("1");
+  world.settle();
+  world.restored = true;
+  world.store.restore_numbers(0);
+  world.insert("2");
+  EXPECT_GE(world.run_until([&] { return world.engine->blocked().has_value(); }), Millis(0));
+  EXPECT_TRUE(world.engine->take_rival());
+  EXPECT_EQ(world.stripe.codes_of("CODE2"), 0u);
+  world.run(Millis(60'000));
+  EXPECT_EQ(world.stripe.idempotency_errors, 1) << "nothing more is sent";
+  world.store.restore_numbers(1'000);
+  world.engine->unblock();
+  world.store.retry_now();
+  world.settle();
+  EXPECT_FALSE(world.engine->take_rival());
+  world.expect_sold("2");
+}
+
+TEST(EngineTrouble, WritesWaitForLeave) {
+  World world;
+  world.insert("1");
+  world.settle();
+  world.engine->allow_writes(world.clock.steady());
+  EXPECT_FALSE(world.engine->wants_to_write());
+  const std::size_t before = world.transport.log.size();
+  world.edit("1", {{"is_active", "false"}});
+  world.run(Millis(10'000));
+  EXPECT_EQ(world.transport.log.size(), before);
+  EXPECT_TRUE(world.engine->wants_to_write());
+  world.edit("1", {{"is_active", "true"}});  // meanwhile: not sent as it was decided
+  world.run(Millis(10'000));
+  EXPECT_FALSE(world.engine->wants_to_write());
+  world.edit("1", {{"is_active", "false"}});
+  world.run(Millis(10'000));
+  world.engine->allow_writes(world.clock.steady() + Millis(60'000));
+  EXPECT_FALSE(world.engine->wants_to_write());
+  world.settle();
+  EXPECT_EQ(world.transport.log.size(), before + 1);
+  EXPECT_TRUE(world.stripe.active_codes("CODE1").empty());
+}
+
+TEST(EngineTrouble, BlockedByItsOwnerItSendsNothingAndSavesWhatComes) {
+  World world;
+  world.transport.fate = [](const Received&) { return Fate{Fate::answered, Millis(500)}; };
+  world.insert("1");
+  world.run(Millis(100));
+  EXPECT_EQ(world.transport.in_flight(), 1u);
+  world.engine->block(Error(errcode::usage, "paused"));
+  world.insert("2");
+  world.run(Millis(10'000));
+  EXPECT_EQ(world.transport.log.size(), 1u);
+  EXPECT_EQ(world.state("1"), "retrying");
+  EXPECT_FALSE(world.store.leased());
+  world.engine->unblock();
+  world.store.retry_now();
+  world.settle();
+  world.expect_sold("1");
+  world.expect_sold("2");
+  EXPECT_EQ(world.transport.sent("GET"), 0u) << "its outcome was known";
 }
 
 }  // namespace

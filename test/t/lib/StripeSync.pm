@@ -146,7 +146,7 @@ sub await
 {
     my ($what, $look, $seconds) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
-    $seconds //= 20;
+    $seconds //= 120;
     my $deadline = time + $seconds;
     my ($there, $seen);
     while (1)
@@ -190,7 +190,7 @@ sub await_codes
     my ($node, $db, $what, @codes) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     my $list = join ', ', map { "'$_'" } @codes;
-    return await_query($node, $db, <<"END", '', $what, 40);
+    return await_query($node, $db, <<"END", '', $what);
 SELECT string_agg(concat_ws(' ', code, sync_status, sync_error), '; ')
 FROM promo_codes WHERE code IN ($list) AND sync_status IS DISTINCT FROM 'synced'
 END
