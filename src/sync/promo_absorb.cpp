@@ -159,8 +159,8 @@ Effect written(Situation& s, const Operation& operation, const stripe::Answer& a
   if (!came_out_otherwise(s, operation, plan_promo(s))) return {};
   std::string seen;
   const bool of_code = operation.kind != Kind::create_coupon && s.observed.code;
-  const std::optional<Coupon>& coupon =
-      place_of(s, of_code ? s.observed.code->coupon : parameter(operation, "id"));
+  const std::string id = of_code ? s.observed.code->coupon : parameter(operation, "id");
+  const std::optional<Coupon>& coupon = place_of(s, id);
   if (const Desired* desired = std::get_if<Desired>(&s.mapped); desired && coupon)
     seen = side_by_side(differing_coupon_terms(*desired, *coupon));
   return next(Next::parked,
