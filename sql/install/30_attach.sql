@@ -187,7 +187,10 @@ RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   event record;
-  arguments text := format('%L, %L, %L, %L, %L', to_json(key_columns), to_json(watched), to_json(sync_columns), code_column, coalesce(active_column, ''));
+  -- as sql/promo_trigger.hpp reads them
+  arguments text := (SELECT string_agg(quote_literal(a.argument), ', ' ORDER BY a.n)
+    FROM unnest(ARRAY[code_column, coalesce(active_column, '')] || sync_columns || cardinality(key_columns)::text || key_columns || watched)
+      WITH ORDINALITY a(argument, n));
 BEGIN
   PERFORM stripe_sync.remove_triggers(promo_table);
   EXECUTE format('CREATE TRIGGER zzzz_stripe_sync BEFORE INSERT OR UPDATE ON %s FOR EACH ROW

@@ -17,14 +17,17 @@ COMMENT ON VIEW stripe_sync.promo_change IS 'The inbox, row by row';
 
 CREATE FUNCTION stripe_sync.last_changes(promo_table regclass, numbers bigint[])
 RETURNS TABLE (key text, change text, code text, off boolean, promotion_code_id text, together bigint, changed_at timestamptz, again boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-  SELECT DISTINCT ON (c.key) c.key, c.change, c.code, c.off, c.promotion_code_id, c.together, c.changed_at,
-    bool_or(c.change IN ('attached', 'retried')) OVER (PARTITION BY c.key)
-  FROM stripe_sync.promo_change c
-  WHERE c.promo_table = last_changes.promo_table AND c.number = ANY (numbers)
-  ORDER BY c.key, c.change = 'retried', c.number DESC;
-END;
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN QUERY
+    SELECT DISTINCT ON (c.key) c.key, c.change, c.code, c.off, c.promotion_code_id, c.together, c.changed_at,
+      bool_or(c.change IN ('attached', 'retried')) OVER (PARTITION BY c.key)
+    FROM stripe_sync.promo_change c
+    WHERE c.promo_table = last_changes.promo_table AND c.number = ANY (numbers)
+    ORDER BY c.key, c.change = 'retried', c.number DESC;
+END
+$$;
 COMMENT ON FUNCTION stripe_sync.last_changes(regclass, bigint[]) IS 'What some changes come to for each key';
 
 -- A row that shows the code of a state whose own row is gone, or shows another, is that row under a

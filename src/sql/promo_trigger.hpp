@@ -3,10 +3,9 @@
 // never fails because of them: what goes wrong is a WARNING, and the worker's reconcile finds the
 // change.
 
+#include <cstdlib>
 #include <string>
 #include <vector>
-
-#include "json/json.hpp"
 
 #include "pg/boundary.hpp"
 #include "pg/promo_table.hpp"
@@ -17,28 +16,28 @@ extern "C" {
 
 namespace stripe_sync::sql {
 
-/// What stripe_sync.install_triggers() says in a trigger's arguments.
+/// What stripe_sync.install_triggers() says in a trigger's arguments: the columns of code and of
+/// is_active ('' = none), the sync columns, how many make the key and which, all that are watched.
 struct Arguments {
-  std::vector<std::string> keys, watched, sync;
   std::string code, active;
+  std::vector<std::string> sync, keys, watched;
 
   explicit Arguments(const Trigger* trigger) {
-    if (trigger->tgnargs != 5) throw Error(errcode::internal, "wrong arguments of our trigger");
-    keys = names(trigger->tgargs[0]);
-    watched = names(trigger->tgargs[1]);
-    sync = names(trigger->tgargs[2]);
-    code = trigger->tgargs[3];
-    active = trigger->tgargs[4];
-    if (sync.size() != pg::SyncColumns::count) {
-      throw Error(errcode::internal, "wrong arguments of our trigger");
-    }
+    char** next = trigger->tgargs;
+    char** const end = next + trigger->tgnargs;
+    constexpr int before_keys = 2 + pg::SyncColumns::count + 1;
+    if (end - next < before_keys) throw wrong();
+    code = *next++;
+    active = *next++;
+    for (int i = 0; i < pg::SyncColumns::count; ++i) sync.push_back(*next++);
+    const int key_count = std::atoi(*next++);
+    if (key_count < 1 || key_count > end - next) throw wrong();
+    keys.assign(next, next + key_count);
+    watched.assign(next + key_count, end);
   }
 
-  static std::vector<std::string> names(const char* json) {
-    const auto parsed = json::Value::parse(json);
-    if (!parsed) throw parsed.error();
-    return pg::text_list(parsed.value());
-  }
+ private:
+  static Error wrong() { return Error(errcode::internal, "wrong arguments of our trigger"); }
 };
 
 inline TriggerData* trigger_data(FunctionCallInfo fcinfo) {
