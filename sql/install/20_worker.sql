@@ -6,9 +6,9 @@ CREATE FUNCTION stripe_sync.wake_worker(at_commit boolean) RETURNS boolean
   LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'stripe_sync_wake_worker';
 COMMENT ON FUNCTION stripe_sync.wake_worker(boolean) IS 'Sets the latch of this database''s worker, now or at commit; false if none runs';
 
-CREATE FUNCTION stripe_sync.pause(milliseconds integer) RETURNS void
-  LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'stripe_sync_pause_ms';
-COMMENT ON FUNCTION stripe_sync.pause(integer) IS 'Waits on this backend''s latch, interruptibly; between two looks at what the worker did';
+CREATE FUNCTION stripe_sync.nap(milliseconds integer) RETURNS void
+  LANGUAGE c STRICT AS 'MODULE_PATHNAME', 'stripe_sync_nap';
+COMMENT ON FUNCTION stripe_sync.nap(integer) IS 'Waits on this backend''s latch, interruptibly; between two looks at what the worker did';
 
 CREATE FUNCTION stripe_sync.library_version() RETURNS text
   LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'stripe_sync_library_version';
@@ -186,7 +186,7 @@ BEGIN
       END IF;
     END IF;
     looks := looks + 1;
-    PERFORM stripe_sync.pause(20);
+    PERFORM stripe_sync.nap(20);
   END LOOP;
   RETURN number;
 END

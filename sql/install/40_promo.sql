@@ -39,7 +39,7 @@ BEGIN
         AND NOT EXISTS (SELECT FROM stripe_sync.worker w WHERE w.blocked_since IS NOT NULL))
     LOOP
       PERFORM stripe_sync.require_worker();
-      PERFORM stripe_sync.pause(20);
+      PERFORM stripe_sync.nap(20);
     END LOOP;
   END IF;
   RETURN QUERY
@@ -80,7 +80,7 @@ BEGIN
       RETURN false;
     END IF;
     PERFORM stripe_sync.require_worker();
-    PERFORM stripe_sync.pause(20);
+    PERFORM stripe_sync.nap(20);
   END LOOP;
 END
 $$;

@@ -45,7 +45,7 @@ STRIPE_SYNC_FUNCTION(stripe_sync_wake_worker) {
   PG_RETURN_BOOL(wake_worker());
 }
 
-STRIPE_SYNC_FUNCTION(stripe_sync_pause_ms) {
+STRIPE_SYNC_FUNCTION(stripe_sync_nap) {
   const long milliseconds = PG_GETARG_INT32(0);
   pg_call([=] {
     WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, milliseconds, wait_event());
