@@ -8,7 +8,7 @@ COMMENT ON FUNCTION stripe_sync.row_findings(text) IS 'What is wrong with the ro
 CREATE FUNCTION stripe_sync.state_findings(code_key text)
 RETURNS TABLE (promo_table regclass, key text, severity text, column_name text, value text,
   finding text, detail text, remedy text, fixable boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET jit = off  -- compiling it takes longer than running it
 BEGIN ATOMIC
   SELECT s.promo_table, s.key, f.severity, f.column_name, f.value, f.finding, f.detail, f.remedy, false
   FROM stripe_sync.promo_current s
@@ -46,7 +46,7 @@ COMMENT ON FUNCTION stripe_sync.state_findings(text) IS 'Why a code is not in st
 CREATE FUNCTION @extschema@.stripe_sync_inspect(code text)
 RETURNS TABLE (severity text, promo_table regclass, key text, column_name text, value text,
   finding text, detail text, remedy text, fixable boolean)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off  -- compiling takes longer than running
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
