@@ -22,9 +22,13 @@ CREATE VIEW @extschema@.stripe_sync_promo_status AS
     s.coupon_id,
     s.promotion_code_id,
     (s.observed #>> '{promotion_code,active}')::boolean AS active_in_stripe,
-    (s.observed #>> '{promotion_code,times_redeemed}')::bigint AS redeemed,
-    (s.observed #>> '{promotion_code,max_redemptions}')::bigint
-      - (s.observed #>> '{promotion_code,times_redeemed}')::bigint AS remaining,
+    CASE WHEN s.observed ?| '{promotion_code,predecessors}'
+         THEN coalesce((s.observed #>> '{promotion_code,times_redeemed}')::bigint, 0)
+           + coalesce((SELECT sum((p.code ->> 'redeemed')::bigint) FROM jsonb_array_elements(s.observed -> 'predecessors') p(code)), 0)::bigint
+         END AS redeemed,
+    CASE WHEN s.state = 'exhausted' THEN 0
+         ELSE greatest((s.observed #>> '{promotion_code,max_redemptions}')::bigint
+           - (s.observed #>> '{promotion_code,times_redeemed}')::bigint, 0) END AS remaining,
     s.deleted,
     s.attempts,
     s.next_attempt,

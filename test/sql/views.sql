@@ -38,7 +38,7 @@ CREATE OR REPLACE VIEW stripe_sync.running_worker AS SELECT 1 AS pid;
 UPDATE stripe_sync.worker SET wanted = true;
 UPDATE stripe_sync.promo_state s SET state = v.state, reason = v.reason, detail = v.detail, hint = v.hint, deleted = v.state = 'deleted',
   next_attempt = CASE WHEN v.state IN ('retrying', 'scheduled') THEN now() END, synced_at = CASE WHEN v.state IN ('synced', 'expired') THEN now() END,
-  observed = CASE v.state WHEN 'synced' THEN '{"promotion_code": {"active": true, "times_redeemed": 3, "max_redemptions": 10}}'::jsonb END,
+  observed = CASE v.state WHEN 'synced' THEN '{"promotion_code": {"active": true, "times_redeemed": 3, "max_redemptions": 10}, "predecessors": [{"id": "promo_0", "redeemed": 4}]}'::jsonb END,
   coupon_id = CASE v.state WHEN 'synced' THEN 'C1-abcdef' END, promotion_code_id = CASE v.state WHEN 'synced' THEN 'promo_1' END,
   warnings = CASE v.state WHEN 'synced' THEN '{one,two}'::text[] END
 FROM (VALUES ('1', 'synced', NULL, NULL, NULL), ('2', 'pending', NULL, NULL, NULL), ('3', 'sending', NULL, NULL, NULL),
