@@ -11,6 +11,8 @@ EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" stripe_sync.co
 
 # TESTING=1 builds the named fault points in; never for production.
 TESTING ?= 0
+# SANITIZE=1 builds for AddressSanitizer and UBSan; the server must then be started as by script/sanitize.
+SANITIZE ?= 0
 
 CORE_SRCS = $(sort $(wildcard src/core/*.cpp src/json/*.cpp src/http/*.cpp src/stripe/*.cpp src/sync/*.cpp))
 PG_SRCS = $(sort $(wildcard src/stripe_sync.cpp src/pg/*.cpp src/sql/*.cpp src/worker/*.cpp))
@@ -42,6 +44,10 @@ override CXXFLAGS := $(filter-out -Wmissing-format-attribute,$(CXXFLAGS)) $(CXX_
 # Before PostgreSQL 16 the macro is empty, and hidden visibility would hide the entry points too.
 override CPPFLAGS := -isystem $(shell $(PG_CONFIG) --includedir-server) \
 	'-DPGDLLEXPORT=__attribute__((visibility("default")))' $(filter-out -I%,$(CPPFLAGS))
+ifeq ($(SANITIZE),1)
+override CXXFLAGS += -O1 -fsanitize=address,undefined -fno-omit-frame-pointer
+SHLIB_LINK += -fsanitize=address,undefined
+endif
 SHLIB_LINK += -lcurl -ljansson -lstdc++ -Wl,--version-script=src/exports.map
 
 -include $(OBJS:.o=.d)
@@ -52,7 +58,7 @@ sql/stripe_sync--$(EXTVERSION).sql: $(INSTALL_SQL)
 # A build with other options is another build.
 build/options: force
 	@mkdir -p build
-	@echo '$(EXTVERSION) $(TESTING) $(PG_CONFIG)' | cmp -s - $@ || echo '$(EXTVERSION) $(TESTING) $(PG_CONFIG)' > $@
+	@echo '$(EXTVERSION) $(TESTING) $(SANITIZE) $(PG_CONFIG)' | cmp -s - $@ || echo '$(EXTVERSION) $(TESTING) $(SANITIZE) $(PG_CONFIG)' > $@
 $(OBJS): build/options
 .PHONY: force
 

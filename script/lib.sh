@@ -80,6 +80,13 @@ private_postgres() {
   local from
   mkdir -p "$1$bindir"
   cp -L "$bindir"/* "$1$bindir/"
+  # what the server alone is started with (script/sanitize)
+  if [[ -n ${SERVER_ENVIRONMENT:-} ]]; then
+    mv "$1$bindir/postgres" "$1$bindir/postgres.real"
+    # under its own name, which pg_ctl restart goes by
+    printf '#!/bin/bash\nexport %s\nexec -a "$0" "$0.real" "$@"\n' "$SERVER_ENVIRONMENT" >"$1$bindir/postgres"
+    chmod 755 "$1$bindir/postgres"
+  fi
   for from in "$pkglibdir" "$sharedir"; do
     mkdir -p "$1$from"
     ln -sf "$from"/* "$1$from/"

@@ -27,7 +27,16 @@ log_error_verbosity = verbose
 log_statement = all
 log_connections = on
 log_parameter_max_length_on_error = -1
+log_min_duration_statement = 0
+debug_print_parse = on
+debug_print_rewritten = on
+debug_print_plan = on
 track_activity_query_size = 100000
+shared_preload_libraries = 'stripe_sync, auto_explain'
+auto_explain.log_min_duration = 0
+auto_explain.log_analyze = on
+auto_explain.log_verbose = on
+auto_explain.log_nested_statements = on
 END
 # Not from the start: at debug3 and lower PostgreSQL itself logs its environment while it starts, before
 # any library of ours is loaded. stripe_sync_check() can only warn of it.
@@ -280,6 +289,20 @@ unlink "$data/stripe.key";
 await_query($node, 'app', 'SHOW stripe_sync.api_key_file', $file, 'settings are reloaded');
 is(check(), 'key|ok|sk_test_...0002|', 'check: elsewhere it is fine');
 
+# --- a worker that crashes while a request is under way -------------------------------------------
+
+$sandbox->fault('stall_before_headers', times => 1, match => { method => 'POST' });
+my $crashed = insert();
+await('a request is under way', sub { return ($sandbox->stalled == 1, $sandbox->stalled) });
+$worker = worker_pid($node, 'app');
+kill 'SEGV', $worker;
+await_worker($node, 'app', 'another worker', $worker);
+$sandbox->control('POST', 'faults/release');
+await_synced($node, 'app', 'it went on after a crash');
+my $log = slurp_file($node->logfile);
+like($log, qr/stripe_sync worker.*was terminated by signal 11.*/, 'the log tells of the crash');
+like($log, qr/LOG: .* plan:\n.*Query Text: .*stripe_sync\.promo_state/, 'and of the worker\'s plans');
+
 # --- no setting holds one -------------------------------------------------------------------------
 
 foreach my $statement ("ALTER SYSTEM SET stripe_sync.api_key = 'x'", "SET stripe_sync.api_key = 'x'",
@@ -300,13 +323,13 @@ foreach my $setting ('api_key_file', 'vault_api_key')
     is(error_of($node, 'app', "SHOW stripe_sync.$setting", '-U', 'app_owner')->{sqlstate}, '42501',
         "$setting is for superusers to see");
 }
-# (Put together, since statements are in the log by our own wish.)
+# (Put together as it is inserted, since statements and plans are in the log by our own wish.)
 $node->safe_psql('app', <<'END');
 CREATE SCHEMA vault;
 GRANT USAGE ON SCHEMA vault TO app_owner;
 CREATE TABLE vault.decrypted_secrets (name text, decrypted_secret text);
 ALTER TABLE vault.decrypted_secrets OWNER TO app_owner;
-INSERT INTO vault.decrypted_secrets VALUES ('stripe', 'sk_test_' || repeat('S3cret', 2) || 'Vault0007');
+INSERT INTO vault.decrypted_secrets VALUES ('stripe', 'sk_test_' || repeat('S3cret', 2 + (random() * 0)::integer) || 'Vault0007');
 END
 $node->safe_psql('app', "ALTER SYSTEM SET stripe_sync.vault_api_key = 'stripe'");
 $node->safe_psql('app', 'SELECT pg_reload_conf()');
@@ -332,4 +355,4 @@ is($found, '', 'the key of the environment not in tables or WAL either');
 ($found) = run_command([ 'grep', '-rlaiF', "${secret}File", $data ]);
 is($found, '', 'nor that of the file');
 
-finish($node);
+finish($node, except => qr/terminated by signal 11/);
