@@ -65,6 +65,13 @@ int sqlstate_of_text(std::string_view text) {
   return sqlstate(code);
 }
 
+Error::Error(int code, std::string_view what_happened, std::string_view details,
+             std::string_view next)
+    : sqlstate(code),
+      message(printable(what_happened)),
+      detail(printable(details)),
+      hint(printable(next)) {}
+
 bool Error::is_fatal_to_run() const {
   return sqlstate == errcode::query_canceled || sqlstate == errcode::out_of_memory ||
          sqlstate_text(sqlstate).compare(0, 3, "57P") == 0;

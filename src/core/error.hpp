@@ -37,15 +37,12 @@ std::string sqlstate_text(int packed);
 int sqlstate_of_text(std::string_view text);
 
 /// An error in the user's words: what happened, Stripe's own words (detail), the next command to
-/// type (hint). Thrown for bugs, out of memory and PostgreSQL's errors; returned in a Result for
-/// everything that is expected to happen.
+/// type (hint), each printable(): a row's own text may be in it. Thrown for bugs, out of memory and
+/// PostgreSQL's errors; returned in a Result for everything that is expected to happen.
 struct Error : std::exception {
   Error() = default;
-  Error(int code, std::string what_happened, std::string details = {}, std::string next = {})
-      : sqlstate(code),
-        message(std::move(what_happened)),
-        detail(std::move(details)),
-        hint(std::move(next)) {}
+  Error(int code, std::string_view what_happened, std::string_view details = {},
+        std::string_view next = {});
 
   const char* what() const noexcept override { return message.c_str(); }
 

@@ -22,7 +22,8 @@ std::string flag(bool value) {
 
 std::string json_list(const std::vector<std::string>& texts) {
   std::string list = "[";
-  for (const std::string& text : texts) list += (list.size() > 1 ? "," : "") + json::quote(text);
+  for (const std::string& text : texts)
+    list += (list.size() > 1 ? "," : "") + json::quote(printable(text));
   return list + "]";
 }
 
@@ -161,8 +162,8 @@ void note_error(const std::string& subject, const Error& error) {
       "DO UPDATE"
       " SET times = e.times + 1, last_at = now(), detail = excluded.detail, hint = excluded.hint"};
   as_extension_owner([&] {
-    insert(subject, sqlstate_text(error.sqlstate), error.message, text_or_null(error.detail),
-           text_or_null(error.hint));
+    insert(printable(subject), sqlstate_text(error.sqlstate), error.message,
+           text_or_null(error.detail), text_or_null(error.hint));
   });
 }
 

@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use Cwd qw(abs_path);
+use Encode ();
 use Exporter qw(import);
 use File::Basename qw(dirname);
 use PostgreSQL::Test::Cluster;
@@ -19,7 +20,7 @@ our @EXPORT = qw(
   $KEY start_cluster create_application attach insert_codes insert_codes_sql
   statuses row worker_pid try_query
   await await_query await_synced await_codes await_worker
-  error_of error_is pushed_once finish
+  literal error_of error_is pushed_once finish
 );
 
 our $KEY = $StripeSync::Sandbox::KEY;
@@ -208,6 +209,11 @@ sub await_worker
         });
     return worker_pid($node, $db);
 }
+
+# --- names and texts ------------------------------------------------------------------------------
+
+# A literal of it, whatever it holds.
+sub literal { return "convert_from('\\x" . unpack('H*', Encode::encode_utf8($_[0])) . "', 'UTF8')" }
 
 # --- errors --------------------------------------------------------------------------------------
 
