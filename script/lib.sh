@@ -84,6 +84,7 @@ private_postgres() {
   if [[ -n ${SERVER_ENVIRONMENT:-} ]]; then
     mv "$1$bindir/postgres" "$1$bindir/postgres.real"
     # under its own name, which pg_ctl restart goes by
+    # shellcheck disable=SC2016
     printf '#!/bin/bash\nexport %s\nexec -a "$0" "$0.real" "$@"\n' "$SERVER_ENVIRONMENT" >"$1$bindir/postgres"
     chmod 755 "$1$bindir/postgres"
   fi
