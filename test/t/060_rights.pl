@@ -180,7 +180,7 @@ ALTER TABLE public.promo_codes DISABLE TRIGGER ALL;
 UPDATE public.promo_codes SET discount_value = 30 WHERE code = 'ONE-MORE';
 ALTER TABLE public.promo_codes ENABLE TRIGGER ALL;
 END
-await_quietly("SELECT state FROM stripe_sync.promo_state WHERE code = 'ONE-MORE'", 'parked',
+await_quietly("SELECT observed #>> '{coupon,percent_off}' FROM stripe_sync.promo_state WHERE code = 'ONE-MORE'", '30',
     'the reconcile finds a change');
 all_settled('found by the reconcile');
 harmless('found by the reconcile');
