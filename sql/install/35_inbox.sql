@@ -5,7 +5,7 @@ CREATE FUNCTION stripe_sync.code_key(code text) RETURNS text
   RETURN left(lower(btrim(code COLLATE "C", E' \t\r\n\f\x0b')), 500);
 COMMENT ON FUNCTION stripe_sync.code_key(text) IS 'The normalised code: what Stripe compares, without case';
 
--- A TRUNCATE is a change of every row that is known. What says nothing of the row itself comes last.
+-- A TRUNCATE is a change of every row that is known.
 CREATE VIEW stripe_sync.promo_change AS
   SELECT i.number, i.promo_table, i.key, i.change, i.code, i.off, i.promotion_code_id, i.together, i.changed_at, i.changed_by
   FROM stripe_sync.promo_inbox i WHERE i.key IS NOT NULL
@@ -15,6 +15,7 @@ CREATE VIEW stripe_sync.promo_change AS
   WHERE i.key IS NULL AND NOT s.deleted AND s.state <> 'excluded';
 COMMENT ON VIEW stripe_sync.promo_change IS 'The inbox, row by row';
 
+-- A retry says nothing of the row, and holds no lock that would order it: it never has the last word.
 CREATE FUNCTION stripe_sync.last_changes(promo_table regclass, numbers bigint[])
 RETURNS TABLE (key text, change text, code text, off boolean, promotion_code_id text, together bigint, changed_at timestamptz, again boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

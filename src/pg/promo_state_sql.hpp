@@ -8,6 +8,7 @@
 namespace stripe_sync::pg::promo_state {
 
 /// What a row that is missing says besides its reason: its code is held until somebody decides.
+/// (In the same words as sql/install/35_inbox.sql.)
 inline constexpr const char* missing_detail = "Its code in Stripe is left as it is.";
 inline constexpr const char* missing_hint =
     "Insert the row again; if all that is missing is meant to be gone: SELECT * FROM "
