@@ -21,7 +21,7 @@ struct Request {
   std::string body;
   Millis connect_timeout{10'000};
   Millis timeout{80'000};  ///< of the whole exchange
-  std::size_t max_body = 16u << 20;
+  std::size_t max_body = 4u << 20;
 };
 
 struct Response {

@@ -63,8 +63,10 @@ void find_worker() {
   worker_proc = worker_pid != 0 ? BackendPidGetProc(worker_pid) : nullptr;
 }
 
-// Plain C: runs at commit, where nothing may fail.
+// Plain C. Before the commit it may still fail, in it nothing may. Looked for as late as can be: a
+// worker that starts after this sees the commit in its first rounds.
 extern "C" void at_transaction_end(XactEvent event, void*) {
+  if (event == XACT_EVENT_PRE_COMMIT && wake_pending) find_worker();
   if (event == XACT_EVENT_COMMIT && wake_pending && known_worker_lives()) {
     SetLatch(&worker_proc->procLatch);
   }
@@ -112,8 +114,6 @@ bool wake_worker() {
 }
 
 void wake_worker_at_commit() {
-  if (wake_pending) return;
-  pg_call([] { find_worker(); });
   wake_pending = true;
 }
 

@@ -83,26 +83,17 @@ Verdict verdict_400(const Reading& reading) {
   return Verdict::refused;
 }
 
-Verdict verdict_404(const Reading& reading) {
-  if (reading.code == "resource_missing") return Verdict::missing;
-  return reading.error.is_null() ? Verdict::unknown : Verdict::refused;
-}
-
 Verdict verdict_409(const Reading& reading) {
   const bool final = reading.should_retry == "false" && reading.code != "idempotency_key_in_use";
   return final ? Verdict::refused : Verdict::in_flight;
 }
 
+bool is_4xx(long status) {
+  return status >= 400 && status < 500;
+}
+
 Verdict verdict_by_status(const Reading& reading) {
   switch (reading.status) {
-    case 400:
-      return verdict_400(reading);
-    case 401:
-      return Verdict::unauthorized;
-    case 403:
-      return Verdict::forbidden;
-    case 404:
-      return verdict_404(reading);
     case 409:
       return verdict_409(reading);
     case 429:
@@ -114,7 +105,19 @@ Verdict verdict_by_status(const Reading& reading) {
       break;
   }
   if (reading.status >= 300 && reading.status < 400) return Verdict::unavailable;
-  return reading.status >= 400 && reading.status < 500 ? Verdict::refused : Verdict::unknown;
+  if (!is_4xx(reading.status) || reading.error.is_null()) return Verdict::unknown;
+  switch (reading.status) {
+    case 400:
+      return verdict_400(reading);
+    case 401:
+      return Verdict::unauthorized;
+    case 403:
+      return Verdict::forbidden;
+    case 404:
+      return reading.code == "resource_missing" ? Verdict::missing : Verdict::refused;
+    default:
+      return Verdict::refused;
+  }
 }
 
 Verdict verdict_of(const Reading& reading) {
@@ -208,7 +211,8 @@ Error error_of(const Reading& reading, const Answer& answer, const std::string& 
       return Error(errcode::network,
                    "Stripe gave no clear answer to the request to " + what + " (HTTP status " +
                        std::to_string(answer.status) + ")",
-                   detail, answer.status == 404 ? hint_not_stripe : hint_lookup);
+                   detail,
+                   is_4xx(answer.status) && reading.error.is_null() ? hint_not_stripe : hint_lookup);
   }
 }
 

@@ -59,7 +59,7 @@ enum class Verdict {
   rate_limited,  ///< 429: not done; later
   in_flight,     ///< 409: an earlier request with this key is still running; outcome unknown
   unavailable,   ///< never reached Stripe (or api_base redirects elsewhere): not done
-  unknown,       ///< sent; no whole answer, 5xx, 408, 424: may or may not have been done
+  unknown,       ///< sent; no whole answer, none of Stripe's, 5xx, 408, 424: may or may not be done
 };
 
 struct Answer {
@@ -89,8 +89,8 @@ struct Answer {
 /// `refused`. On 429 and 5xx it changes nothing: a limit passes and an unknown outcome stays
 /// unknown, whoever advises against another try.
 ///
-/// A 404 in anything but Stripe's words is never `missing`: what answers there (a proxy, a wrong
-/// api_base) must not make objects look deleted.
+/// A 4xx in anything but Stripe's words is `unknown` (429 apart): what answers there (a proxy, a
+/// wrong api_base) must not make objects look deleted, park a row or condemn the key.
 Answer classify(const http::Outcome& outcome, const std::string& what,
                 std::string_view api_base = "https://api.stripe.com");
 

@@ -121,12 +121,12 @@ PriceBook::Stored PriceBook::store(Want& want, const json::Value& body) {
   const json::Value data = body["data"];
   if (want.kind == Want::by_id) {
     const Price price = read_price(body);
-    if (price.id.empty()) return Stored::unreadable;
+    if (body["object"].text_or("") != "price" || price.id != want.name) return Stored::unreadable;
     const bool active = body["active"].boolean().value_or(true);
     catalog_.by_reference[want.name] = active ? std::optional(price) : std::nullopt;
     return Stored::whole;
   }
-  if (!data.is_array()) return Stored::unreadable;
+  if (body["object"].text_or("") != "list" || !data.is_array()) return Stored::unreadable;
   if (want.kind == Want::of_product) return store_page(want, body);
   if (want.kind == Want::yearly) {
     catalog_.yearly_prices_exist = data.size() > 0;

@@ -106,6 +106,30 @@ Effect code_gone(Situation& s, const stripe::Answer& answer) {
   return next(Next::retry, answer.error);
 }
 
+/// Whether the answer shows what was asked for: a proxy or cache may mix answers up.
+bool shows(const Operation& operation, const json::Value& body) {
+  const std::string object = body["object"].text_or("");
+  const std::string id = body["id"].text_or("");
+  const std::string& path = operation.call.path;
+  const bool named = path.substr(path.rfind('/') + 1) == stripe::path_segment(id);
+  switch (operation.kind) {
+    case Kind::create_coupon:
+      return object == "coupon" && id == parameter(operation, "id");
+    case Kind::update_coupon:
+    case Kind::read_coupon:
+      return object == "coupon" && named;
+    case Kind::create_code:
+      return object == "promotion_code" && !id.empty() &&
+             same_code(body["code"].text_or(""), parameter(operation, "code"));
+    case Kind::update_code:
+    case Kind::read_code:
+      return object == "promotion_code" && named;
+    case Kind::find_code:
+      return object == "list" && body["data"].is_array();
+  }
+  return false;
+}
+
 // --- writes ------------------------------------------------------------------------------------
 
 Effect unreadable(Situation& s, const Operation& operation, const stripe::Answer& answer) {
@@ -390,6 +414,7 @@ Effect absorb(Situation& s, const Operation& operation, const stripe::Answer& an
   using stripe::Verdict;
   switch (answer.verdict) {
     case Verdict::ok:
+      if (!shows(operation, answer.body)) return unreadable(s, operation, answer);
       return operation.writes() ? written(s, operation, answer) : read(s, operation, answer);
     case Verdict::missing:
       return missing(s, operation, answer);

@@ -28,9 +28,9 @@ std::optional<Operation> update_code(const PromotionCode& code, const Identity& 
 Operation read_coupon(const std::string& id);
 Operation read_code(const std::string& id);
 Operation find_code(const std::string& text);
-/// The look that tells what became of a write.
 /// Whether a write makes a promotion code active again.
 bool switches_on(const Operation& operation);
+/// The look that tells what became of a write.
 Operation look_for(const Unsettled& unsettled, const Observed& observed);
 
 /// Value of a parameter that was sent; empty = none.

@@ -93,6 +93,13 @@ bool AccountCheck::handle(std::uint64_t id, const stripe::Answer& answer, const 
     return true;
   }
   account_ = answer.body["id"].text_or("");
+  if (!hidden_ && (account_.empty() || answer.body["object"].text_or("") != "account")) {
+    failure = Error(errcode::network,
+                    "Stripe's answer to the request to read the account does not show it",
+                    answer.request_id.empty() ? "" : "request " + answer.request_id,
+                    "Nothing to do: Stripe is asked again.");
+    return true;
+  }
   failure = compare(orders);
   if (failure) return true;
   verified_ = true;

@@ -185,7 +185,7 @@ TEST(Curl, AStalledExchangeHoldsBackNoOther) {
 }
 
 TEST(Curl, LargeBody) {
-  const std::string body(8u << 20, 'b');
+  const std::string body(4u << 20, 'b');
   LoopbackServer server([&](const LoopbackServer::Request&, Connection& connection) {
     connection.ok(body);
     return Then::keep;

@@ -60,7 +60,13 @@ const Row rows[] = {
      errcode::authentication},
     {"not a secret key as 400", 400, error_body("secret_key_required"), "", Verdict::unauthorized,
      errcode::authentication},
-    {"refused, not JSON", 400, html, "", Verdict::refused, errcode::refused},
+    {"400 not Stripe's", 400, html, "", Verdict::unknown, errcode::network},
+    {"400 not Stripe's, JSON", 400, R"({"detail":"Bad"})", "", Verdict::unknown, errcode::network},
+    {"401 not Stripe's", 401, html, "", Verdict::unknown, errcode::network},
+    {"403 not Stripe's", 403, html, "", Verdict::unknown, errcode::network},
+    {"403 not Stripe's, empty", 403, "", "", Verdict::unknown, errcode::network},
+    {"413 not Stripe's", 413, html, "", Verdict::unknown, errcode::network},
+    {"rate limit not Stripe's", 429, html, "", Verdict::rate_limited, errcode::rate_limited},
     {"invalid key", 401, no_code, "", Verdict::unauthorized, errcode::authentication},
     {"expired key", 401, error_body("api_key_expired"), "", Verdict::unauthorized,
      errcode::authentication},
@@ -237,16 +243,25 @@ TEST(Answer, ForeignTextIsMadeSafe) {
   }
 }
 
+TEST(Answer, APageOfSomebodyInBetweenSaysSo) {
+  for (const long status : {400L, 401L, 403L, 404L}) {
+    const Answer answer = classified(status, html);
+    EXPECT_NE(answer.error.hint.find("not in Stripe's words"), std::string::npos) << status;
+    EXPECT_NE(answer.error.hint.find("stripe_sync_check()"), std::string::npos) << status;
+  }
+}
+
 TEST(Answer, OAuthErrorIsPlainText) {
   EXPECT_NE(classified(400, R"({"error":"invalid_grant"})").error.detail.find("invalid_grant"),
             std::string::npos);
 }
 
 TEST(Answer, OddErrorsDoNoHarm) {
-  for (const char* body : {R"({"error":null})", R"({"error":[]})", R"({"error":{"code":7}})",
-                           R"({"error":{"message":{"a":1}}})"}) {
+  for (const char* body :
+       {R"({"error":[]})", R"({"error":{"code":7}})", R"({"error":{"message":{"a":1}}})"}) {
     EXPECT_EQ(classified(400, body).verdict, Verdict::refused) << body;
   }
+  EXPECT_EQ(classified(400, R"({"error":null})").verdict, Verdict::unknown);
 }
 
 }  // namespace

@@ -111,6 +111,42 @@ TEST(Absorb, EveryVerdictOfAWrite) {
   }
 }
 
+// A cache or proxy may mix answers up: nothing is learnt from somebody else's.
+TEST(Absorb, AnswersAboutAnotherObjectAreLookedFor) {
+  CodeShape other_id, other_text, off;
+  other_id.id = "promo_2";
+  other_text.code = "WINTER";
+  off.active = false;
+  const std::string other_coupon = coupon_json(our_marks, "WINTER-bbbbbb");
+  const std::string customer = R"({"id":"SUMMER-aaaaaa","object":"customer"})";
+
+  Situation coupon_made = in_step();
+  coupon_made.observed.code.reset();
+  const Situation renamed = in_step(percentage({{"description", "Winter"}}));
+  const Situation switched_off = in_step(percentage({{"is_active", "false"}}));
+  const std::pair<Situation, std::vector<std::string>> cases[] = {
+      {situation(percentage()), {other_coupon, customer, code_json(), list_of({})}},
+      {coupon_made, {code_json(other_text), coupon_json(), list_of({code_json()})}},
+      {renamed, {other_coupon, customer, code_json()}},
+      {switched_off, {code_json(other_id), coupon_json(), list_of({code_json(off)})}}};
+  for (const auto& [start, bodies] : cases) {
+    for (const std::string& body : bodies) {
+      SCOPED_TRACE(first_kind(start) + " " + body);
+      Situation s = start;
+      EXPECT_EQ(step(s, ok(body)).next, Next::retry);
+      EXPECT_EQ(s.observed.dump(), start.observed.dump());
+      ASSERT_TRUE(s.unsettled);
+      const std::string look = first_kind(s);
+      for (const std::string& wrong : {customer, body}) {
+        if (look == "find_code" && wrong == list_of({code_json()})) continue;
+        EXPECT_EQ(step(s, ok(wrong)).next, Next::retry) << wrong;
+        EXPECT_EQ(s.observed.dump(), start.observed.dump());
+        EXPECT_EQ(first_kind(s), look);
+      }
+    }
+  }
+}
+
 TEST(Absorb, AnswersThatShowNoObjectAreLookedFor) {
   Situation s = situation(percentage());
   EXPECT_EQ(step(s, ok("{}")).next, Next::retry);

@@ -67,7 +67,7 @@ TEST_F(Book, AsksByIdOrLookupKeyOnceEach) {
 
 TEST_F(Book, WhatIsNoActivePriceIsKnownAsNone) {
   book.want(references({"price_off", "nobody", "odd key"}));
-  next(ok(R"({"id":"price_off","active":false})"));
+  next(ok(R"({"object":"price","id":"price_off","active":false})"));
   next(ok(page({})));
   next(failed(Verdict::refused, 400, "parameter_invalid"));
   for (const char* reference : {"price_off", "nobody", "odd key"})
