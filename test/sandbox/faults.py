@@ -10,10 +10,10 @@ from request_log import Request
 
 NAMES = frozenset((
     'status', 'delay', 'stall_before_headers', 'stall_in_body', 'reset_before', 'reset_after',
-    'truncate', 'invalid_json', 'big_body', 'redirect', '409_in_flight',
-    'idempotency_replay_mark'))
+    'truncate', 'invalid_json', 'big_body', 'gzip_bomb', 'other_object', 'redirect',
+    '409_in_flight', 'idempotency_replay_mark'))
 _OPTIONS = frozenset((
-    'status', 'body', 'headers', 'stored', 'execute', 'seconds', 'bytes', 'location'))
+    'status', 'body', 'headers', 'stored', 'execute', 'seconds', 'bytes', 'id', 'location'))
 _MATCHES = frozenset(('method', 'path', 'contains'))
 
 

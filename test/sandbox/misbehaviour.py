@@ -5,6 +5,7 @@ what it does after it is lost on the way back, with the answer kept by the idemp
 """
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Callable, Dict
 
@@ -113,6 +114,20 @@ def _big_body(fault: Fault, api: Api, request: Request, wire: Wire) -> None:
     wire.send(Answer(answer.status, head + padding + tail))
 
 
+def _gzip_bomb(fault: Fault, api: Api, request: Request, wire: Wire) -> None:
+    """An answer said to be compressed, though nobody asked for that: few bytes, much to unpack."""
+    api.answer(request)
+    body = gzip.compress(b' ' * fault.get('bytes', 64 << 20))
+    wire.send(Answer(200, body), {'Content-Encoding': 'gzip'})
+
+
+def _other_object(fault: Fault, api: Api, request: Request, wire: Wire) -> None:
+    """The work is done, and the answer is somebody else's: valid, and about another object."""
+    answer = api.answer(request)
+    other = {**json.loads(answer.body), 'id': fault.get('id', 'other'), 'code': 'OTHER'}
+    wire.send(Answer(200, json.dumps(other).encode()))
+
+
 def _redirect(fault: Fault, api: Api, request: Request, wire: Wire) -> None:
     wire.send(Answer(fault.get('status', 302), b''), {'Location': fault.get('location', '/')})
 
@@ -133,6 +148,8 @@ _CONDUCT = {
     'truncate': _truncate,
     'invalid_json': _invalid_json,
     'big_body': _big_body,
+    'gzip_bomb': _gzip_bomb,
+    'other_object': _other_object,
     'redirect': _redirect,
     '409_in_flight': _in_flight,
     'idempotency_replay_mark': _replay_mark,

@@ -1,4 +1,5 @@
 """The faults of /_sandbox/faults on the wire, and what was executed."""
+import gzip
 import http.client
 import json
 import socket
@@ -131,6 +132,20 @@ class FaultTest(SandboxTest):
         reply = self.make()
         self.assertEqual(len(reply.body), 3_000_000)
         self.assertEqual(reply.json['percent_off'], 5)
+
+    def test_gzip_bomb(self):
+        self.fault('gzip_bomb', bytes=3_000_000)
+        reply = self.make()
+        self.assertEqual(reply.headers['Content-Encoding'], 'gzip')
+        self.assertLess(len(reply.body), 30_000)
+        self.assertEqual(len(gzip.decompress(reply.body)), 3_000_000)
+        self.assertTrue(self.replayed())
+
+    def test_other_object(self):
+        self.fault('other_object')
+        reply = self.make()
+        self.assertEqual((reply.status, reply.json['id']), (200, 'other'))
+        self.assertTrue(self.replayed())
 
     # Stalls.
 
