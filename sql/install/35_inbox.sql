@@ -153,12 +153,12 @@ COMMENT ON FUNCTION stripe_sync.take_changes(regclass, integer) IS 'Takes the ol
 -- Columns as in promo_state; at_commit: the calling transaction has changed it.
 CREATE VIEW stripe_sync.promo_current AS
   SELECT s.promo_table, s.key, s.code, s.code_key, s.state, s.off, s.deleted, s.changed_at, s.observed, s.coupon_id, s.promotion_code_id,
-    s.attempts, s.next_attempt, s.attempted_at, s.synced_at, s.action, s.reason, s.detail, s.hint, s.warnings, false AS at_commit
+    s.attempts, s.next_attempt, s.attempted_at, s.synced_at, s.action, s.sqlstate, s.reason, s.detail, s.hint, s.warnings, false AS at_commit
   FROM stripe_sync.promo_state s
   WHERE NOT EXISTS (SELECT FROM stripe_sync.promo_change c WHERE c.promo_table = s.promo_table AND c.key = s.key)
   UNION ALL
   SELECT c.promo_table, c.key, coalesce(c.code, s.code), stripe_sync.code_key(coalesce(c.code, s.code)), 'pending', c.off, c.gone, c.since,
-    s.observed, s.coupon_id, s.promotion_code_id, 0, c.since, s.attempted_at, s.synced_at, s.action, NULL, NULL, NULL, NULL, c.at_commit
+    s.observed, s.coupon_id, s.promotion_code_id, 0, c.since, s.attempted_at, s.synced_at, s.action, NULL, NULL, NULL, NULL, NULL, c.at_commit
   FROM (
     SELECT DISTINCT ON (i.promo_table, i.key) i.promo_table, i.key, i.code, i.off, i.change IN ('deleted', 'left', 'truncated') AS gone,
       min(i.changed_at) OVER w AS since,

@@ -57,6 +57,19 @@ struct Error : std::exception {
   bool is_fatal_to_run() const;
 };
 
+/// Runs `f`; what the standard library throws (a mistake of ours, no memory) leaves it as an Error,
+/// so that it is contained where PostgreSQL's errors are.
+template <class F>
+auto as_errors(const F& f) -> decltype(f()) {
+  try {
+    return f();
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw Error(errcode::internal, std::string("internal error: ") + error.what());
+  }
+}
+
 /// A value or the reason there is none.
 template <class T>
 class Result {

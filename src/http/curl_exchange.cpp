@@ -103,7 +103,6 @@ void set_security(Options& options, const CurlOptions& wanted) {
   options.set(CURLOPT_SSL_VERIFYPEER, 1L);
   options.set(CURLOPT_SSL_VERIFYHOST, 2L);
   options.set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
-  if (!wanted.ca_file.empty()) options.set(CURLOPT_CAINFO, wanted.ca_file.c_str());
   options.set(CURLOPT_FOLLOWLOCATION, 0L);
 }
 
@@ -124,6 +123,7 @@ void set_request(Options& options, Exchange& exchange) {
   } else if (request.method != "GET") {
     options.set(CURLOPT_CUSTOMREQUEST, request.method.c_str());
   }
+  if (!request.ca_file.empty()) options.set(CURLOPT_CAINFO, request.ca_file.c_str());
   options.set(CURLOPT_HTTPHEADER, exchange.header_lines.get());
   options.set(CURLOPT_CONNECTTIMEOUT_MS, milliseconds(request.connect_timeout));
   options.set(CURLOPT_TIMEOUT_MS, milliseconds(request.timeout));

@@ -11,8 +11,6 @@ namespace stripe_sync::http {
 struct CurlOptions {
   /// http:// is refused unless set: only for a sandbox on this machine (proxies are then unused).
   bool allow_plain_http = false;
-  /// Extra certificate authorities (tests); empty = the system's.
-  std::string ca_file;
 };
 
 /// libcurl's multi interface. To be made once per process that talks to Stripe, never in the

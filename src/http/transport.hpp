@@ -22,6 +22,7 @@ struct Request {
   Millis connect_timeout{10'000};
   Millis timeout{80'000};  ///< of the whole exchange
   std::size_t max_body = 4u << 20;
+  std::string ca_file;  ///< certificate authorities to trust; empty = the system's
 };
 
 struct Response {

@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <stdexcept>
 #include <string>
 
 #include "core/error.hpp"
@@ -27,6 +28,11 @@ void fault(const char* point) {
   }
   std::remove(file.c_str());
   if (action == "kill") kill(getpid(), SIGKILL);
+  if (action == "shutdown") {
+    kill(PostmasterPid, SIGQUIT);
+    while (true) pause();  // until the postmaster ends us
+  }
+  if (action == "exception") throw std::runtime_error(std::string("fault at ") + point);
   throw Error(errcode::internal, std::string("fault at ") + point);
 }
 

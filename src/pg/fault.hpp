@@ -6,7 +6,8 @@
 namespace stripe_sync::pg {
 
 /// Looks into the file stripe_sync.fault of the data directory for "POINT SKIP ACTION". After SKIP
-/// passes the file is removed and the action done: kill (SIGKILL, as a crash) or error (an Error).
+/// passes the file is removed and the action done: kill (SIGKILL, as a crash), shutdown (immediate,
+/// of the whole server), error (an Error), exception (the standard library's).
 void fault(const char* point);
 
 }  // namespace stripe_sync::pg

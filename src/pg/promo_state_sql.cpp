@@ -155,6 +155,26 @@ void let_go(const PromoJob& job) {
   });
 }
 
+void set_aside(const PromoJob& job, const Error& why) {
+  static Statement changed{
+      "UPDATE stripe_sync.promo_state SET lease = NULL WHERE promo_table = $1::oid AND key = $2"
+      " AND lease = $3::bigint AND generation <> $4::bigint"};
+  static Statement update{
+      "UPDATE stripe_sync.promo_state s SET state = 'retrying', lease = NULL,"
+      " attempts = s.attempts + 1, attempted_at = clock_timestamp(), next_attempt = "
+      "clock_timestamp()"
+      "   + least(interval '5 minutes', interval '1 second' * 2 ^ least(s.attempts, 9)),"
+      " sqlstate = $4, reason = left($5, 2000), detail = $6, hint = $7"
+      " WHERE promo_table = $1::oid AND key = $2 AND coalesce(s.lease, 0) = $3::bigint"};
+  const std::string lease = std::to_string(job.lease);
+  as_extension_owner([&] {
+    changed(job.table, job.key, lease, std::to_string(job.generation));
+    update(job.table, job.key, lease, sqlstate_text(why.sqlstate), why.message,
+           text_or_null(why.detail), text_or_null(why.hint));
+  });
+  note_error(job.code, why);
+}
+
 void note_error(const std::string& subject, const Error& error) {
   static Statement insert{
       "INSERT INTO stripe_sync.error AS e (subject, sqlstate, message, detail, hint)"

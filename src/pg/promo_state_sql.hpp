@@ -48,6 +48,10 @@ void write(const PromoJob& job, const Step& step);
 /// is due were said with the change.
 void let_go(const PromoJob& job);
 
+/// Lets go of a row that nothing can be said about but why: tried again later, and later each time,
+/// unless it has changed meanwhile.
+void set_aside(const PromoJob& job, const Error& why);
+
 /// Counts a failure in stripe_sync.error.
 void note_error(const std::string& subject, const Error& error);
 

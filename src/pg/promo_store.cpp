@@ -159,6 +159,7 @@ std::optional<PromoStore::Claimed> SpiPromoStore::claim_row(const Rows& due, std
                 std::nullopt};
   }
   if (!decision.ends()) save_locked(job, decision);
+  STRIPE_SYNC_FAULT("row");
   return Claimed{std::move(job), std::move(decision)};
 }
 
@@ -173,14 +174,19 @@ void SpiPromoStore::put_back(const PromoJob& job) {
 
 // A row that can't even be claimed must not stop the others for ever.
 void SpiPromoStore::set_aside(const Rows& due, std::size_t i, const Error& why) {
-  static Statement update{
-      "UPDATE stripe_sync.promo_state SET state = 'retrying', attempts = attempts + 1,"
-      " next_attempt = clock_timestamp() + interval '1 minute', attempted_at = clock_timestamp(),"
-      " sqlstate = $3, reason = left($4, 2000), detail = NULL, hint = NULL"
-      " WHERE promo_table = $1::oid AND key = $2"};
+  PromoJob job;
+  job.table = *due.at(i, 0);
+  job.key = *due.at(i, 1);
+  job.code = due.at(i, 2).value_or(job.key);
   log_error(LOG, why);
-  as_extension_owner(
-      [&] { update(due.at(i, 0), due.at(i, 1), sqlstate_text(why.sqlstate), why.message); });
+  promo_state::set_aside(job, why);
+}
+
+// What became of it is not stored: as after a crash, it is found out again, less and less often.
+Saved SpiPromoStore::give_up(const PromoJob& job, const Error& why) {
+  log_error(LOG, why);
+  const auto failed = in_extension_transaction([&] { promo_state::set_aside(job, why); });
+  return failed ? Saved::failed : Saved::released;
 }
 
 PromoStore::Claims SpiPromoStore::claim(int limit, const Decide& decide) {
@@ -194,7 +200,8 @@ PromoStore::Claims SpiPromoStore::claim(int limit, const Decide& decide) {
       if (!codes.insert(due.at(i, 13).value_or("")).second) continue;
       ++claims.rows;
       std::optional<Claimed> one;
-      const auto unable = in_subtransaction([&] { one = claim_row(due, i, decide); });
+      const auto unable =
+          in_subtransaction([&] { as_errors([&] { one = claim_row(due, i, decide); }); });
       if (unable) set_aside(due, i, *unable);
       if (one) claims.jobs.push_back(std::move(*one));
     }
@@ -210,29 +217,27 @@ PromoStore::Claims SpiPromoStore::claim(int limit, const Decide& decide) {
 
 Saved SpiPromoStore::save(PromoJob& job, const Decision& decision) {
   Saved saved = Saved::busy;
-  const auto failed = in_extension_transaction([&] {
-    run_once("SET CONSTRAINTS ALL IMMEDIATE");
-    tables_.refresh();
-    const auto generation = promo_state::lock_leased(job);
-    if (!generation) {
-      saved = Saved::lost;
-      return;
-    }
-    if (*generation != job.generation) {
-      // What was decided on the old row is not sent.
-      if (decision.send && decision.send->writes()) job.unsettled.reset();
-      promo_state::let_go(job);
-      saved = Saved::released;
-      return;
-    }
-    saved = save_locked(job, decision);
-    STRIPE_SYNC_FAULT("save");
-  });
-  if (failed) {
-    if (!may_pass(*failed)) log_error(LOG, *failed);
-    return Saved::busy;
-  }
+  const auto failed = in_extension_transaction(
+      [&] { as_errors([&] { saved = save_in_transaction(job, decision); }); });
+  if (failed && may_pass(*failed)) return Saved::busy;
+  if (failed) return give_up(job, *failed);
   STRIPE_SYNC_FAULT("saved");
+  return saved;
+}
+
+Saved SpiPromoStore::save_in_transaction(PromoJob& job, const Decision& decision) {
+  run_once("SET CONSTRAINTS ALL IMMEDIATE");
+  tables_.refresh();
+  const auto generation = promo_state::lock_leased(job);
+  if (!generation) return Saved::lost;
+  if (*generation != job.generation) {
+    // What was decided on the old row is not sent.
+    if (decision.send && decision.send->writes()) job.unsettled.reset();
+    promo_state::let_go(job);
+    return Saved::released;
+  }
+  const Saved saved = save_locked(job, decision);
+  STRIPE_SYNC_FAULT("save");
   return saved;
 }
 

@@ -58,7 +58,9 @@ class SpiPromoStore final : public PromoStore {
   void put_back(const PromoJob& job);
   void set_aside(const Rows& due, std::size_t i, const Error& why);
   bool load(const Rows& due, std::size_t i, PromoJob& job, Error& why);
+  Saved save_in_transaction(PromoJob& job, const Decision& decision);
   Saved save_locked(PromoJob& job, const Decision& decision);
+  Saved give_up(const PromoJob& job, const Error& why);
   Saved save_settled(PromoJob& job, const Settled& settled);
   void save_retry(PromoJob& job, const Decision::Retry& retry);
   void project(PromoJob& job, const PromoTable::Projection& projection, Settled& outcome);

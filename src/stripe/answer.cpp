@@ -208,11 +208,11 @@ Error error_of(const Reading& reading, const Answer& answer, const std::string& 
       return Error(errcode::refused, "Stripe refused to " + what, detail,
                    hint_of_refusal(answer.code));
     default:
-      return Error(errcode::network,
-                   "Stripe gave no clear answer to the request to " + what + " (HTTP status " +
-                       std::to_string(answer.status) + ")",
-                   detail,
-                   is_4xx(answer.status) && reading.error.is_null() ? hint_not_stripe : hint_lookup);
+      return Error(
+          errcode::network,
+          "Stripe gave no clear answer to the request to " + what + " (HTTP status " +
+              std::to_string(answer.status) + ")",
+          detail, is_4xx(answer.status) && reading.error.is_null() ? hint_not_stripe : hint_lookup);
   }
 }
 

@@ -33,6 +33,7 @@ http::Request request_of(const Config& config, const Call& call) {
   request.url = url_of(config, call);
   request.connect_timeout = config.connect_timeout;
   request.timeout = config.request_timeout;
+  request.ca_file = config.ca_file;
   request.headers = {{"Authorization", "Bearer " + config.key},
                      {"Stripe-Version", api_version},
                      {"User-Agent", config.user_agent}};

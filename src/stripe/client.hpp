@@ -98,6 +98,7 @@ struct Config {
   std::string api_base = "https://api.stripe.com";
   std::string key;
   std::string user_agent = "stripe_sync";
+  std::string ca_file;  ///< empty = the system's certificate authorities
   Millis connect_timeout{10'000};
   Millis request_timeout{80'000};
 };

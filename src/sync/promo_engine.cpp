@@ -14,9 +14,7 @@ constexpr Millis recheck_busy{1'000};  // due rows that could not be claimed: lo
 constexpr Millis save_again{100};      // doubling
 constexpr Millis save_again_most{1'000};
 constexpr Millis decision_lasts{1'000};
-// Rows that wait, for prices or to be saved, take no slot, but leases and memory.
-constexpr std::size_t most_waiting = 16;
-constexpr std::size_t most_unsaved = 64;
+constexpr Millis save_failed_most{60'000};
 
 const char* action_of(const Operation& operation, const PromoJob& job) {
   switch (operation.kind) {
@@ -66,6 +64,7 @@ void PromoEngine::unblock() {
   blocked_.reset();
   reach_.try_again();
   no_prices_ = {};
+  permissions_.try_again();
   claim_at_ = Millis(0);
   if (jobs_.empty()) prices_.forget();  // a push under way has been judged by them
 }
@@ -118,6 +117,10 @@ Decision PromoEngine::decide(PromoJob& job) {
     return decision;
   }
   const Operation& next = plan.operations.front();
+  if (const auto pause = permissions_.missing(next.call, clock_.steady())) {
+    decision.retry = put_off(*pause);
+    return decision;
+  }
   if (next.writes()) {
     const bool again = job.unsettled && job.unsettled->looked && !job.unsettled->spent &&
                        job.unsettled->operation.same_request(next);
@@ -152,7 +155,10 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
   job.refused = now.refused;
   job.replaced.insert(job.replaced.end(), now.replaced.begin(), now.replaced.end());
   if (now.used_before != used_before) job.used_before = now.used_before;
-  if (answer.ok()) job.action = action_of(operation, job);
+  if (answer.ok()) {
+    job.action = action_of(operation, job);
+    permissions_.granted(operation.call);
+  }
 
   Decision decision;
   switch (effect.next) {
@@ -169,23 +175,46 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
           effect.next == Effect::Next::parked ? PromoState::parked : PromoState::conflict;
       break;
     case Effect::Next::blocked:
-      blocked_ = effect.reason;
+      if (answer.verdict == stripe::Verdict::forbidden) {
+        permissions_.refused(operation.call, effect.reason, clock_.steady(), uniform_());
+      } else {
+        blocked_ = effect.reason;
+      }
       [[fallthrough]];
     case Effect::Next::retry:
       if (operation.writes() && (effect.keep_number || effect.next == Effect::Next::blocked)) {
         // Known not to have been done. A refused permission may be stored under its number.
         job.unsettled = Unsettled{operation, std::nullopt, true, !effect.keep_number};
       }
-      decision.retry = retry(job, effect.reason, answer);
+      decision.retry = retry(job, operation, effect.reason, answer);
       break;
   }
   return decision;
 }
 
+// A mistake of ours about one row is that row's trouble alone: it stays as it was before.
+template <class F>
+Decision PromoEngine::contained(PromoJob& job, const F& judge) {
+  const PromoJob before = job;
+  try {
+    return as_errors(judge);
+  } catch (const Error& error) {
+    if (error.is_fatal_to_run()) throw;
+    job = before;
+    Decision decision;
+    decision.retry = Decision::Retry{error, backoff(job.attempts + 1, 0.5), true};
+    return decision;
+  }
+}
+
 // An outage is no row's fault, and its end must not be missed by long.
-Decision::Retry PromoEngine::retry(const PromoJob& job, const Error& reason,
-                                   const stripe::Answer& answer) {
-  const int outage = reach_.outage(answer, clock_.steady());
+Decision::Retry PromoEngine::retry(const PromoJob& job, const Operation& operation,
+                                   const Error& reason, const stripe::Answer& answer) {
+  const Millis now = clock_.steady();
+  if (const auto pause = permissions_.missing(operation.call, now)) {
+    return {reason, pause->until - now, false};
+  }
+  const int outage = reach_.outage(answer, now);
   const bool own = outage == 0 && !Reach::limits_all(answer) && !blocked_;
   Millis delay = backoff(own ? job.attempts + 1 : std::max(outage, 1), uniform_());
   if (!own) delay = std::min(delay, Reach::longest);
@@ -196,44 +225,6 @@ Decision::Retry PromoEngine::put_off(const Pause& pause) const {
   Error reason = pause.reason;
   reason.message = "not sent yet: " + reason.message;
   return {reason, std::max(pause.until - clock_.steady(), Millis(0)), false};
-}
-
-// Why nothing may be sent, if so.
-std::optional<Pause> PromoEngine::held() const {
-  const Millis now = clock_.steady();
-  if (blocked_) return Pause{*blocked_, now + Reach::shortest};
-  return now < reach_.pause().until ? std::optional(reach_.pause()) : std::nullopt;
-}
-
-bool PromoEngine::waits_to_write(const Active& active) const {
-  return active.operation && !active.sent && active.operation->writes() &&
-         clock_.steady() >= writes_until_;
-}
-
-bool PromoEngine::wants_to_write() const {
-  return !held() && std::any_of(jobs_.begin(), jobs_.end(),
-                                [this](const auto& entry) { return waits_to_write(entry.second); });
-}
-
-std::vector<PromoEngine::JobId> PromoEngine::waiting() const {
-  std::vector<JobId> ids;
-  for (const auto& [id, active] : jobs_) {
-    if (!active.operation) ids.push_back(id);
-  }
-  return ids;
-}
-
-int PromoEngine::slots() const {
-  return limits_.max_parallel - static_cast<int>(jobs_.size() - waiting().size());
-}
-
-int PromoEngine::room() const {
-  if (waiting().size() >= most_waiting || unsaved_.size() >= most_unsaved) return 0;
-  return slots() - (prices_.busy() ? 1 : 0);
-}
-
-bool PromoEngine::may_resume() const {
-  return !prices_.busy() && slots() > 0 && !waiting().empty();
 }
 
 PromoEngine::Active PromoEngine::take_out(JobId id) {
@@ -250,30 +241,6 @@ void PromoEngine::pump() {
   send_decided();
   claim();
   send_decided();
-}
-
-std::optional<Millis> PromoEngine::wait() const {
-  const Millis now = clock_.steady();
-  std::optional<Millis> soonest;
-  const auto consider = [&](Millis in) {
-    in = std::max(in, Millis(0));
-    if (!soonest || in < *soonest) soonest = in;
-  };
-  for (const Unsaved& unsaved : unsaved_) {
-    if (!lacks_slot(unsaved)) consider(unsaved.at - now);
-  }
-  if (const auto patience = prices_.patience()) consider(*patience);
-  if (blocked_) return soonest;
-
-  const auto pause = held();
-  const Millis may_send = std::max(bucket_.wait(now), pause ? pause->until - now : Millis(0));
-  const bool unsent = std::any_of(jobs_.begin(), jobs_.end(), [this](const auto& entry) {
-    return entry.second.operation && !entry.second.sent && !waits_to_write(entry.second);
-  });
-  if ((unsent || prices_.next_call()) && in_flight() < limits_.max_parallel) consider(may_send);
-  if (claim_at_ && room() > 0) consider(std::max(*claim_at_ - now, may_send));
-  if (!pause && may_resume()) consider(Millis(0));
-  return soonest;
 }
 
 void PromoEngine::claim() {
@@ -313,6 +280,7 @@ void PromoEngine::send_decided() {
     stripe::Call call = active.operation->call;
     if (active.operation->writes()) call.idempotency_key = active.job.idempotency_key;
     active.sent = true;
+    active.sent_at = now;
     sent_[client_.send(call, active.operation->what)] = id;
   }
 }
@@ -322,7 +290,7 @@ void PromoEngine::resume_priced() {
   for (const JobId id : waiting()) {
     if (!may_resume()) return;
     PromoJob job = take_out(id).job;
-    const Decision decision = decide(job);
+    const Decision decision = contained(job, [&] { return decide(job); });
     carry_on(std::move(job), decision);
   }
 }
@@ -368,8 +336,9 @@ void PromoEngine::save_unsaved() {
 
 void PromoEngine::carry_on(PromoJob job, const Decision& decision, Millis waited) {
   const Saved saved = store_.save(job, decision);
-  if (saved == Saved::busy) {
-    const Millis wait = std::clamp(waited * 2, save_again, save_again_most);
+  if (saved == Saved::busy || saved == Saved::failed) {
+    const Millis most = saved == Saved::busy ? save_again_most : save_failed_most;
+    const Millis wait = std::clamp(waited * 2, save_again, most);
     unsaved_.push_back({std::move(job), decision, clock_.steady() + wait, wait});
   } else if (saved == Saved::ok) {
     jobs_[next_job_++] = Active{std::move(job), decision.send, clock_.steady()};
@@ -387,7 +356,8 @@ bool PromoEngine::handle(std::uint64_t id, const stripe::Answer& answer) {
     Active active = take_out(found->second);
     sent_.erase(found);
     note(name_of(active.job), answer);
-    const Decision decision = decide_after(active.job, *active.operation, answer);
+    const Decision decision =
+        contained(active.job, [&] { return decide_after(active.job, *active.operation, answer); });
     carry_on(std::move(active.job), decision);
   }
   review_unsent();

@@ -4,93 +4,25 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "core/clock.hpp"
 #include "stripe/client.hpp"
 #include "sync/price_book.hpp"
 #include "sync/promo_store.hpp"
+#include "sync/reach.hpp"
 
 #include "core/no_postgres.hpp"
 
 namespace stripe_sync {
-
-/// Why something is not done before `until`.
-struct Pause {
-  Error reason;
-  Millis until{0};
-};
-
-/// Told from how requests end: when nothing may be sent, and whose fault a failure is.
-class Reach {
- public:
-  static constexpr Millis shortest{1'000};
-  static constexpr Millis longest{30'000};  ///< between tries while Stripe can't be reached
-
-  static bool never_came(const stripe::Answer& answer) {
-    return answer.verdict == stripe::Verdict::unavailable ||
-           answer.verdict == stripe::Verdict::unknown;
-  }
-  /// A limit of the account's; a lock or a limit of one object is that object's row's alone.
-  static bool limits_all(const stripe::Answer& answer) {
-    return answer.verdict == stripe::Verdict::rate_limited && answer.code != "lock_timeout" &&
-           answer.rate_limited_reason != "resource-specific";
-  }
-  /// Waiting helps, and nobody has to do anything.
-  static bool passes(const stripe::Answer& answer) {
-    return never_came(answer) || limits_all(answer);
-  }
-
-  /// Takes how a request of `who` ended. Rows that never get an answer say nothing about others,
-  /// unless more than `many` do.
-  void note(const std::string& who, const stripe::Answer& answer, int many, Millis now,
-            double uniform) {
-    if (!never_came(answer)) {
-      recovered_ = recovered_ || unreachable_.until > Millis(0);
-      failing_.clear();
-      failures_ = 0;
-      unreachable_ = {};
-      const Millis until = now + std::max(answer.retry_after, shortest);
-      if (limits_all(answer) && until > limited_.until) limited_ = {answer.error, until};
-    } else if (now >= unreachable_.until) {  // what is in flight then fails together: one sign
-      failing_.insert(who);
-      ++failures_;
-      if (answer.verdict == stripe::Verdict::unavailable ||
-          static_cast<int>(failing_.size()) > many) {
-        unreachable_ = {answer.error, now + std::min(backoff(failures_, uniform), longest)};
-      }
-    }
-  }
-
-  /// Failures since the last answer, when it looks as if there were none for anybody; else 0.
-  int outage(const stripe::Answer& answer, Millis now) const {
-    const bool looks_so = failures_ > 1 || now < unreachable_.until;
-    return never_came(answer) && looks_so ? failures_ : 0;
-  }
-  const Pause& pause() const {
-    return limited_.until > unreachable_.until ? limited_ : unreachable_;
-  }
-  /// Tries again; only what Stripe asked to wait for is still waited for.
-  void try_again() { unreachable_ = {}; }
-  bool take_recovered() { return std::exchange(recovered_, false); }
-
- private:
-  Pause limited_;                  ///< Stripe asked to wait
-  Pause unreachable_;              ///< nothing comes back
-  int failures_ = 0;               ///< answers in a row that never came
-  std::set<std::string> failing_;  ///< whose these were
-  bool recovered_ = false;
-};
 
 /// Pushes promo codes: claims due rows, carries out their plans over the client, writes outcomes
 /// back through the store. Owns no connection and no database; pump() and handle() never wait.
 class PromoEngine {
  public:
   struct Limits {
-    int max_parallel = 4;
+    int max_parallel = 4;  ///< requests under way, but for slow ones
     double rate_per_second = 10;
   };
   /// Uniform draws in [0, 1) for the jitter.
@@ -110,8 +42,8 @@ class PromoEngine {
   /// How long the owner may wait before pump() has something to do, answers aside.
   std::optional<Millis> wait() const;
 
-  /// Why nothing can be sent for any row (wrong key, missing permission), if so. The owner clears
-  /// it when the cause may be gone.
+  /// Why nothing can be sent for any row (wrong key), if so. The owner clears it when the cause may
+  /// be gone.
   const std::optional<Error>& blocked() const { return blocked_; }
   /// Sends nothing more, what is decided included. What is under way ends as ever.
   void block(const Error& reason);
@@ -125,6 +57,9 @@ class PromoEngine {
   bool wants_to_write() const;
   /// What showed that another database writes under our numbers; the engine has blocked itself.
   std::optional<std::string> take_rival() { return std::exchange(rival_, std::nullopt); }
+  /// Why nothing is sent for a while, if so; the end may have passed, the next try tells.
+  std::optional<Pause> pause() const { return reach_.told(clock_.steady()); }
+  double rate() const { return bucket_.rate(); }
 
   /// Stripe answers again after not having been reached.
   bool take_recovered() { return reach_.take_recovered(); }
@@ -138,6 +73,7 @@ class PromoEngine {
     std::optional<Operation> operation;  ///< decided or under way; nothing = waits for prices
     Millis decided_at;
     bool sent = false;
+    Millis sent_at{0};
   };
   /// What could not be written: to be saved later.
   struct Unsaved {
@@ -148,15 +84,22 @@ class PromoEngine {
   };
   Decision decide(PromoJob& job);
   Decision decide_after(PromoJob& job, const Operation& operation, const stripe::Answer& answer);
-  Decision::Retry retry(const PromoJob& job, const Error& reason, const stripe::Answer& answer);
+  Decision::Retry retry(const PromoJob& job, const Operation& operation, const Error& reason,
+                        const stripe::Answer& answer);
   Decision::Retry put_off(const Pause& pause) const;
+  template <class F>
+  Decision contained(PromoJob& job, const F& judge);
 
   std::optional<Pause> held() const;
   bool waits_to_write(const Active& active) const;
   std::vector<JobId> waiting() const;  ///< for prices
   int slots() const;                   ///< free ones; a row that waits for prices takes none
   int room() const;                    ///< for rows to be claimed
-  int in_flight() const { return static_cast<int>(sent_.size()) + (prices_.under_way() ? 1 : 0); }
+  int slow() const;                    ///< requests that have given their slot to others
+  std::optional<Millis> next_slow() const;
+  int in_flight() const {
+    return static_cast<int>(sent_.size()) + (prices_.under_way() ? 1 : 0) - slow();
+  }
   bool may_resume() const;
   /// Its request could not be sent soon, and the row may change until then.
   bool lacks_slot(const Unsaved& unsaved) const { return unsaved.decision.send && slots() <= 0; }
@@ -192,6 +135,7 @@ class PromoEngine {
   std::optional<std::string> rival_;
   Millis writes_until_ = Millis::max();
   Pause no_prices_;
+  Permissions permissions_;
   int price_failures_ = 0;
 
   std::optional<Millis> claim_at_{Millis(0)};  ///< nothing = nothing is due

@@ -62,6 +62,7 @@ enum class Saved {
   ok,
   released,  ///< the row changed meanwhile, or was settled: the job is over
   busy,      ///< nothing could be written now: try again shortly
+  failed,    ///< nothing can be written at all: try again, less and less often
   lost,      ///< the lease is another's: drop the job, write nothing
 };
 

@@ -1,11 +1,14 @@
-// How a worker process begins and ends.
+// The worker's process: begins, goes on after mistakes, ends.
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
+#include "core/clock.hpp"
 #include "worker/worker.hpp"
+#include "worker/worker_state.hpp"
 
 #include "pg/boundary.hpp"
 #include "pg/compat.hpp"
@@ -17,6 +20,7 @@ extern "C" {
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
@@ -28,12 +32,69 @@ namespace stripe_sync::worker {
 
 namespace {
 
+constexpr Millis longest_rest{60'000};
+constexpr Millis healthy_after{300'000};
+
 bool connected = false;
 
 // Plain C. A worker whose database is gone must not be started again and again: only exit code 0
 // says so to the postmaster.
 extern "C" void give_up_without_database(int, Datum) {
   if (!connected) _exit(0);
+}
+
+// Why it ended, unless it was meant to or the process has to end.
+std::optional<Error> run_once() {
+  try {
+    as_errors(run_worker);
+    return std::nullopt;
+  } catch (const Error& error) {
+    if (error.is_fatal_to_run()) throw;
+    return error;
+  }
+}
+
+// Somebody waits for the worker, or wants none.
+bool asked_for() {
+  const Orders orders = read_orders();
+  return !orders.extension || !orders.wanted || orders.push_request > orders.pushes_done ||
+         orders.check_request > orders.checks_done;
+}
+
+void rest(Millis length) {
+  const SystemClock clock;
+  const Millis end = clock.steady() + length;
+  while (clock.steady() < end) {
+    const long milliseconds = static_cast<long>((end - clock.steady()).count());
+    const bool latched = pg_call([milliseconds] {
+      const int events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+                                   milliseconds, wait_event());
+      ResetLatch(MyLatch);
+      CHECK_FOR_INTERRUPTS();
+      return (events & WL_LATCH_SET) != 0;
+    });
+    if (latched && asked_for()) return;
+  }
+}
+
+// A mistake of ours that no row can be blamed for is told, and all is begun anew, less and less
+// often: neither the end of the service nor a loop of crashes.
+void run_on() {
+  const SystemClock clock;
+  int failures = 0;
+  while (true) {
+    const Millis began = clock.steady();
+    const auto failed = run_once();
+    if (!failed) return;
+    if (clock.steady() - began > healthy_after) failures = 0;
+    const Millis pause = std::min(backoff(++failures, 0.5), longest_rest);
+    Error reason = *failed;
+    reason.message = "the worker failed and begins anew: " + reason.message;
+    reason.hint = "It goes on by itself; if it does not, the server log says what to report.";
+    log_error(LOG, reason);
+    store_blocked(reason, pause);
+    rest(pause);
+  }
 }
 
 void serve(Datum) {
@@ -55,7 +116,6 @@ void serve(Datum) {
     pgstat_report_appname("stripe_sync worker");
     SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
     SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
-    no_transaction_timeout();
     SetConfigOption("jit", "off", PGC_SUSET, PGC_S_OVERRIDE);
     // Only numbers must not be lost (SpiPromoStore::number); the rest is found out again.
     SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
@@ -71,7 +131,7 @@ void serve(Datum) {
   // it after several waits in one of its triggers.
   pg_call([] { SetConfigOption("lock_timeout", "20ms", PGC_SUSET, PGC_S_OVERRIDE); });
   log_line(LOG, std::string("worker of database \"") + start.name + "\" started");
-  run_worker();
+  run_on();
   log_line(LOG, std::string("worker of database \"") + start.name + "\" ended");
 }
 

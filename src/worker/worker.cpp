@@ -9,6 +9,8 @@
 #include "worker/account.hpp"
 #include "worker/event_watch.hpp"
 #include "worker/forbidden.hpp"
+#include "worker/notice.hpp"
+#include "worker/worker.hpp"
 #include "worker/worker_state.hpp"
 
 #include "pg/api_key.hpp"
@@ -37,6 +39,8 @@ constexpr Millis blocked_retry_least{30'000};
 constexpr Millis forget_every{3'600'000};
 constexpr Millis contact_noted_every{30'000};
 constexpr Millis events_patience{5'000};  // then writes go on without having looked
+// For so long sessions may believe that no worker runs, and wake none.
+constexpr Millis newcomer_for{2'000};
 
 class Worker {
  public:
@@ -82,8 +86,10 @@ class Worker {
   std::string key_;
   std::string key_stamp_;
   std::optional<Error> blocked_;
+  Notice notice_;
   int blocks_ = 0;
   Millis retry_blocked_at_{0};
+  const Millis began_{clock_.steady()};
   std::optional<Millis> reconciled_at_;
   Millis reconcile_took_{0};
   std::optional<Millis> forgot_at_;
@@ -94,15 +100,8 @@ class Worker {
   std::int64_t check_served_ = 0;
 };
 
-http::CurlOptions curl_options() {
-  http::CurlOptions options;
-  options.allow_plain_http = true;  // check_api_base() allows it to this machine alone
-  options.ca_file = guc::ca_file != nullptr ? guc::ca_file : "";
-  return options;
-}
-
 Worker::Worker()
-    : transport_(http::make_curl_transport(curl_options())),
+    : transport_(http::make_curl_transport({.allow_plain_http = true})),  // to this machine alone
       client_(*transport_),
       engine_(store_, client_, clock_,
               [this] { return std::uniform_real_distribution<double>(0, 1)(random_); }),
@@ -141,6 +140,7 @@ void Worker::configure() {
   config.api_base = base.value();
   config.key = key.value();
   config.user_agent = "stripe_sync/" STRIPE_SYNC_VERSION;
+  config.ca_file = guc::ca_file;
   config.connect_timeout = Millis(guc::connect_timeout);
   config.request_timeout = Millis(guc::request_timeout);
   if (key.value() != key_ || config.api_base != client_.config().api_base) {
@@ -164,6 +164,7 @@ void Worker::block(const Error& reason) {
   retry_blocked_at_ = clock_.steady() + retry;
   if (!blocked_ || blocked_->message != reason.message) log_error(LOG, reason);
   blocked_ = reason;
+  notice_.forget();
   if (orders_.active) store_blocked(reason, forbidden_ ? std::nullopt : std::optional(retry));
 }
 
@@ -213,6 +214,7 @@ void Worker::serve_push(std::int64_t number) {
   if (account_.under_way()) return;
   if (!misplaced(orders_, *here_)) reconcile_if_due();
   if (!forbidden_) engine_.unblock();
+  if (!blocked_) notice_.give(engine_, clock_.steady());
   store_push_done(number);
   orders_.pushes_done = number;
 }
@@ -240,6 +242,9 @@ void Worker::serve_check(std::int64_t number) {
     orders_.checks_done = number;
     return;
   }
+  // A permission may have been given.
+  engine_.unblock();
+  store_.retry_now();
   found.push_back({"key", "ok", stripe::key_fingerprint(key_), ""});
   found.push_back({"mode", "ok", account_.mode(), ""});
   if (account_.account_hidden()) {
@@ -401,7 +406,8 @@ bool Worker::serves() const {
 }
 
 Millis Worker::wait_time() {
-  Millis wait = longest_wait;
+  const bool newcomer = clock_.steady() - began_ < newcomer_for;
+  Millis wait = newcomer ? newcomer_for / 2 : longest_wait;
   if (const auto engine = engine_.wait(); engine && serves()) wait = std::min(wait, *engine);
   if (events_.under_way() && engine_.wants_to_write()) {
     wait = std::min(wait, events_.since() + events_patience - clock_.steady());
@@ -421,6 +427,7 @@ void Worker::run() {
     if (look && !round()) return;
     // What the application committed is known by now: an answer is judged by it.
     take_answers();
+    if (orders_.active && !blocked_) notice_.give(engine_, clock_.steady());
     if (serves()) {
       engine_.pump();
       look_for_rivals();
@@ -436,7 +443,7 @@ void Worker::run() {
 }  // namespace
 
 void run_worker() {
-  // On the heap for the life of the process: a FATAL leaves by proc_exit without unwinding.
+  // On the heap: a FATAL leaves by proc_exit without unwinding.
   std::make_unique<Worker>()->run();
 }
 

@@ -2,8 +2,8 @@
 
 namespace stripe_sync::worker {
 
-/// One database's worker (README.md here): connected, with the worker lock, until it is told to
-/// end.
+/// Serves this database until the worker is no longer wanted. What it throws leaves nothing behind:
+/// it may be called again.
 void run_worker();
 
 }  // namespace stripe_sync::worker

@@ -117,6 +117,11 @@ void store_blocked(const std::optional<Error>& reason, std::optional<Millis> ret
   });
 }
 
+void store_rate(double requests_per_second) {
+  static Statement update{"UPDATE stripe_sync.worker SET requests_per_second = $1::real"};
+  in_own_transaction([&] { update(std::to_string(requests_per_second)); });
+}
+
 void store_push_done(std::int64_t number) {
   static Statement update{
       "UPDATE stripe_sync.worker SET pushes_done = $1::bigint WHERE pushes_done < $1::bigint"};

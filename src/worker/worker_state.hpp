@@ -53,6 +53,8 @@ void store_account(const std::string& account, const std::string& mode,
                    const std::string& fingerprint);
 /// No reason = not blocked; no `retry_in` = until somebody does something.
 void store_blocked(const std::optional<Error>& reason, std::optional<Millis> retry_in);
+/// Requests a second that are sent at most, at the moment.
+void store_rate(double requests_per_second);
 void store_push_done(std::int64_t number);
 
 struct Probe {

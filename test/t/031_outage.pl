@@ -117,4 +117,25 @@ is($node->safe_psql('app', 'SELECT count(*) FROM stripe_sync.promo_state WHERE l
     '0', 'no lease is left');
 is($node->safe_psql('app', 'SELECT status FROM stripe_sync_health'), 'ok', 'health: ok');
 
+# --- a worker that has just begun -----------------------------------------------------------------
+
+# A session that found none a moment ago wakes none: what it commits must not wait for the next of
+# the worker's rounds, 5 s apart.
+$session = $node->background_psql('app', extra_params => [ '-U', 'app_owner' ]);
+my $shortest = 1000;
+foreach my $try (1 .. 3)
+{
+    $node->safe_psql('app', 'SELECT stripe_sync_stop()');
+    await_query($node, 'app', 'SELECT count(*) FROM stripe_sync.running_worker', '0', 'none runs');
+    $session->query_safe(insert_codes_sql("BEFORE-$try"));
+    $node->safe_psql('app', 'SELECT stripe_sync_start()');
+    await_codes($node, 'app', 'one begins', "BEFORE-$try");
+    my $began = time;
+    $session->query_safe(insert_codes_sql("AFTER-$try"));
+    await_codes($node, 'app', 'it takes what comes then', "AFTER-$try");
+    $shortest = time - $began if time - $began < $shortest;
+}
+$session->quit;
+cmp_ok($shortest, '<', 4, 'soon');
+
 finish($node);

@@ -1,5 +1,6 @@
-# The worker dies, or meets an error, at each point between claiming a row and having its outcome
-# stored: nothing is lost, nothing is done twice. Needs a build with fault points (TESTING=1).
+# The worker or the whole server dies, or the worker meets an error, at each point between claiming a
+# row and having its outcome stored: nothing is lost, nothing is done twice. Needs a build with fault
+# points (TESTING=1).
 
 use strict;
 use warnings;
@@ -26,14 +27,26 @@ sub fault_at
     return;
 }
 
-# A statement while the server may be recovering.
+# Starts a server that shut itself down at once.
+sub start_again
+{
+    my $pid_file = $node->data_dir . '/postmaster.pid';
+    return if -e $pid_file && kill 0, (split /\n/, slurp_file($pid_file))[0];
+    $node->{_pid} = undef;
+    $node->start;
+    return;
+}
+
+# A statement while the server may be recovering, or down.
 sub patiently
 {
     my ($sql) = @_;
-    foreach (1 .. 500)
+    my $deadline = time + 120;
+    while (time < $deadline)
     {
         my $out = try_query($node, 'app', $sql, @owner);
         return $out if defined $out;
+        start_again();
         select undef, undef, undef, 0.02;
     }
     die "the server does not come back for: $sql";
@@ -51,29 +64,35 @@ if (-e $fault)
 
 # A push of two writes passes the points of an operation twice, "claim" once.
 my @cases;
-foreach my $action ('kill', 'error')
+foreach my $action ('kill', 'shutdown', 'error', 'exception')
 {
-    push @cases, map { [ $_, 0, $action ] } 'claim', 'claimed';
+    push @cases, map { [ $_, 0, $action ] } 'row', 'claim', 'claimed';
     foreach my $point ('sent', 'answered', 'save', 'saved')
     {
         push @cases, map { [ $point, $_, $action ] } 0, 1;
     }
 }
 my $met = 0;
+my $worker = '';
 my @pushed;
 foreach my $case (@cases)
 {
     my ($point, $skip, $action) = @$case;
     my $code = uc "$action-$point-$skip";
+    my $mistake = $action eq 'error' || $action eq 'exception';
+    $worker = worker_pid($node, 'app') if $mistake;
     fault_at("$point $skip $action");
-    patiently(insert_codes_sql($code));
+    # its own outcome may get lost
+    patiently(insert_codes_sql($code) . ' ON CONFLICT (code) DO NOTHING');
     await("$action at $point after $skip",
         sub {
             my $seen = patiently("SELECT sync_status FROM promo_codes WHERE code = '$code'");
-            # after an error the postmaster waits for 5 s; a call does not
-            try_query($node, 'app', 'SELECT * FROM stripe_sync_promo()') if $action eq 'error';
+            # after an error it rests for a while; not when somebody calls
+            try_query($node, 'app', 'SELECT * FROM stripe_sync_promo()') if $mistake;
             return ($seen eq 'synced' && !-e $fault, $seen);
-        });
+        },
+        120);
+    is(worker_pid($node, 'app'), $worker, 'and no process ended') if $mistake;
     $met++ unless -e $fault;
     unlink $fault;
     push @pushed, $code;

@@ -1,5 +1,6 @@
-# Several sessions change the same few codes at random while Stripe fails at random: no statement of
-# the application fails, and in the end Stripe holds what the rows say.
+# Several sessions change the same few codes at random while Stripe fails, the worker and the server
+# die and Stripe forgets idempotency keys at random: no statement of the application fails, and in the
+# end Stripe holds what the rows say.
 
 use strict;
 use warnings;
@@ -15,7 +16,7 @@ diag("STRIPE_SYNC_STORM_SEED=$seed");
 srand $seed;
 
 my $sandbox = StripeSync::Sandbox->start;
-my $node = start_cluster(sandbox => $sandbox,
+my $node = start_cluster(sandbox => $sandbox, databases => ['app'],
     conf => "stripe_sync.max_parallel = 8\nstripe_sync.request_timeout = '1s'");
 create_application($node, 'app');
 my @owner = (extra_params => [ '-U', 'app_owner' ]);
@@ -76,13 +77,49 @@ sub misbehave
     return;
 }
 
-my @sessions = map {
-    $node->background_psql('app', extra_params => [ '-U', 'app_owner' ], on_error_stop => 0)
-} 1 .. 4;
+# Between rounds, when no session is in a transaction, while the worker is in the middle of its work.
+sub disaster
+{
+    my ($kind) = @_;
+    if ($kind eq 'shutdown')
+    {
+        $node->stop('immediate');
+        $node->start;
+    }
+    elsif ($kind eq 'kill' || $kind eq 'terminate')
+    {
+        my $pid = try_query($node, 'app', 'SELECT pid FROM stripe_sync.running_worker');
+        kill $kind eq 'kill' ? 'KILL' : 'TERM', $pid if $pid;
+        await_worker($node, 'app', "after a $kind another worker serves", $pid) if $pid;
+    }
+    else
+    {
+        $sandbox->control('POST', 'clock', { advance => 25 * 3600 });
+    }
+    return;
+}
+
+sub sessions
+{
+    return map {
+        $node->background_psql('app', extra_params => [ '-U', 'app_owner' ], on_error_stop => 0)
+    } 1 .. 4;
+}
+
+my @sessions = sessions();
 my @failed;
+my %disasters;
 foreach my $round (1 .. 25)
 {
     misbehave() foreach 1 .. 2;
+    if ($round % 5 == 0)
+    {
+        my $kind = ('shutdown', 'kill', 'terminate', 'clock')[ rand 4 ];
+        $disasters{$kind}++;
+        $_->quit foreach @sessions;
+        disaster($kind);
+        @sessions = sessions();
+    }
     # All of them at once, then wait for each.
     foreach my $session (@sessions)
     {
@@ -97,12 +134,13 @@ foreach my $round (1 .. 25)
     }
 }
 $_->quit foreach @sessions;
+diag('disasters: ' . join ', ', map { "$_ $disasters{$_}" } sort keys %disasters);
 # Two sessions may disagree under REPEATABLE READ whether we are there or not.
 @failed = grep { !/could not serialize access|current transaction is aborted/ } @failed;
 is(join("\n", @failed), '', 'no statement of the application failed');
 
 $sandbox->clear_faults;
-is($node->safe_psql('app', "SELECT stripe_sync_wait('30 s')"), 't',
+is($node->safe_psql('app', "SELECT stripe_sync_wait('120 s')"), 't',
     'the storm over, nothing is pending');
 await_synced($node, 'app', 'nor in the rows');
 

@@ -237,7 +237,9 @@ $sandbox->control('POST', 'keys', { key => $restricted, forbid => ['POST /v1/cou
 set_key($restricted);
 my $code = insert();
 $node->safe_psql('app', 'SELECT count(*) FROM stripe_sync_promo()');
-my $why = blocked();
+my $why = row($node, 'app', <<"END");
+SELECT sqlstate, reason AS message, detail, hint FROM stripe_sync.promo_state WHERE code = '$code'
+END
 error_is($why,
     {
         sqlstate => 'SY001',
@@ -248,6 +250,8 @@ error_is($why,
     'a key without the right to write coupons');
 error_is(row($node, 'app', "SELECT * FROM stripe_sync_errors WHERE subject = '$code'"), $why,
     'the errors view says the same');
+is($node->safe_psql('app', 'SELECT status, reason, next FROM stripe_sync_health'),
+    "degraded|1 promo codes wait: $why->{message}|$why->{hint}", 'health, too');
 check_fails('a key without a right', 'write coupons',
     qr/^Stripe refused to check whether the key may write coupons: .*rak_coupon_write/,
     $why->{hint});

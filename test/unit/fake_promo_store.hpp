@@ -114,7 +114,8 @@ class FakePromoStore final : public PromoStore {
     step("save");
     State& state = rows.at(job.key);
     if (state.lease != job.lease) return Saved::lost;
-    if (state.locked || fails) return Saved::busy;
+    if (fails) return Saved::failed;
+    if (state.locked) return Saved::busy;
     Saved saved = Saved::released;
     if (state.generation != job.generation) {
       if (decision.send && decision.send->writes()) job.unsettled.reset();

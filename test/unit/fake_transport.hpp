@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 #include <set>
+#include <stdexcept>
 
 #include "core/clock.hpp"
 #include "fake_stripe.hpp"
@@ -13,9 +14,14 @@ namespace stripe_sync::testing {
 
 class FakeClock final : public Clock {
  public:
-  std::int64_t unix_ms() const override { return 1'800'000'000'000 + now_.count(); }
+  std::int64_t unix_ms() const override {
+    if (broken) throw std::out_of_range("no time");
+    return 1'800'000'000'000 + now_.count();
+  }
   Millis steady() const override { return now_; }
   void advance(Millis by) { now_ += by; }
+
+  bool broken = false;
 
  private:
   Millis now_{1'000'000};
@@ -117,6 +123,12 @@ class FakeTransport final : public http::Transport {
     return outcome;
   }
   std::size_t in_flight() const override { return open_.size(); }
+  /// Those of the last ten seconds: slower ones have given their slots to others.
+  std::size_t quick_in_flight() const {
+    return static_cast<std::size_t>(std::count_if(
+        open_.begin(), open_.end(),
+        [&](std::uint64_t id) { return clock_.steady() - log[id - 1].at < Millis(10'000); }));
+  }
   void cancel(std::uint64_t id) override { open_.erase(id); }
 
   const std::vector<http::Socket>& sockets() const override { return no_sockets_; }

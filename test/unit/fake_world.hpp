@@ -33,7 +33,9 @@ struct World {
 
   void start() {
     client = std::make_unique<stripe::Client>(transport);
-    client->configure({"https://api.stripe.com", "sk_test_0123456789", "test"});
+    stripe::Config config;
+    config.key = "sk_test_0123456789";
+    client->configure(config);
     engine = std::make_unique<PromoEngine>(
         store, *client, clock, [this] { return static_cast<double>(pick(1'000)) / 1'000; });
     engine->set_limits(limits);
@@ -128,7 +130,7 @@ struct World {
   // the same one whose earlier try is known not to have been done, or was looked for.
   void watch(const Received& request) {
     EXPECT_EQ(request.writes(), !request.key.empty());
-    EXPECT_LE(transport.in_flight(), static_cast<std::size_t>(limits.max_parallel));
+    EXPECT_LE(transport.quick_in_flight(), static_cast<std::size_t>(limits.max_parallel));
     if (!request.writes()) return;
     const auto decision = store.decided.at(request.key);
     const auto& row = store.rows.at(decision.row);

@@ -19,7 +19,7 @@ namespace stripe_sync::test {
 /// set of sockets again only after it was said to have changed.
 class HttpDriver {
  public:
-  explicit HttpDriver(http::CurlOptions options = {.allow_plain_http = true, .ca_file = {}})
+  explicit HttpDriver(http::CurlOptions options = {.allow_plain_http = true})
       : transport(http::make_curl_transport(options)) {}
 
   static http::Request get(std::string url) {

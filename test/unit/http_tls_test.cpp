@@ -76,12 +76,14 @@ class TlsServer {
 };
 
 /// Asks until the server is up: a refused connection says that it is still starting.
-Outcome ask(const TlsServer& server, const CurlOptions& options) {
-  HttpDriver driver(options);
+Outcome ask(const TlsServer& server, const std::string& ca_file = "") {
+  HttpDriver driver(CurlOptions{});
+  Request request = HttpDriver::get(server.url());
+  request.ca_file = ca_file;
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   Outcome outcome;
   do {
-    outcome = driver.run(HttpDriver::get(server.url()));
+    outcome = driver.run(request);
   } while (!outcome.response && std::chrono::steady_clock::now() < end &&
            outcome.failure.message.find("onnect to 127.0.0.1") != std::string::npos);
   return outcome;
@@ -90,12 +92,12 @@ Outcome ask(const TlsServer& server, const CurlOptions& options) {
 TEST(Tls, CertificateIsVerified) {
   const TlsServer server("IP:127.0.0.1");
   if (!server.runs()) GTEST_SKIP() << "no openssl";
-  const Outcome untrusted = ask(server, CurlOptions{});
+  const Outcome untrusted = ask(server);
   EXPECT_FALSE(untrusted.response);
   EXPECT_TRUE(untrusted.failure.never_sent);
   EXPECT_NE(untrusted.failure.message.find("certificate"), std::string::npos)
       << untrusted.failure.message;
-  const Outcome trusted = ask(server, {.allow_plain_http = false, .ca_file = server.certificate()});
+  const Outcome trusted = ask(server, server.certificate());
   ASSERT_TRUE(trusted.response) << trusted.failure.message;
   EXPECT_EQ(trusted.response->status, 200);
 }
@@ -103,15 +105,16 @@ TEST(Tls, CertificateIsVerified) {
 TEST(Tls, NameIsVerified) {
   const TlsServer server("DNS:other.test");
   if (!server.runs()) GTEST_SKIP() << "no openssl";
-  const Outcome outcome = ask(server, {.allow_plain_http = false, .ca_file = server.certificate()});
+  const Outcome outcome = ask(server, server.certificate());
   EXPECT_FALSE(outcome.response);
   EXPECT_TRUE(outcome.failure.never_sent) << outcome.failure.message;
 }
 
 TEST(Tls, AbsentAuthoritiesAreAFailure) {
   const Listener listener;
-  HttpDriver driver({.allow_plain_http = false, .ca_file = "/nonexistent.pem"});
+  HttpDriver driver(CurlOptions{});
   Request request = HttpDriver::get(listener.url("/", "https"));
+  request.ca_file = "/nonexistent.pem";
   request.timeout = Millis(2000);
   const Outcome outcome = driver.run(request);
   EXPECT_FALSE(outcome.response);

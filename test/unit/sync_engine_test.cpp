@@ -210,7 +210,7 @@ TEST(Engine, ASavedDecisionWaitsForASlotUnsaved) {
   world.run(Millis(1'000));
   world.transport.fate = [](const Received&) { return Fate(); };
   world.store.lock("1", false);
-  world.run(Millis(10'000));
+  world.run(Millis(8'000));
   EXPECT_EQ(world.transport.sent("POST", "/v1/promotion_codes"), 0u);
   world.edit("1", {{"is_active", "false"}});  // the stale creation must not be sent later on
   world.settle();
@@ -226,7 +226,21 @@ TEST(Engine, AStoreThatFailsIsAskedAtAWalk) {
   EXPECT_LE(world.engine->jobs(), 70u);
   EXPECT_LE(world.store.claims, 100);
   world.store.fails = false;
-  EXPECT_LE(world.settle(), Millis(3'000));
+  EXPECT_LE(world.settle(), Millis(63'000));
+}
+
+TEST(Engine, AStoreThatGoesOnFailingIsTriedLessAndLess) {
+  World world;
+  world.insert("1");
+  world.step(Millis(10));
+  world.store.fails = true;
+  int saves = 0;
+  world.store.step = [&](const char* what) { saves += what == std::string("save") ? 1 : 0; };
+  world.run(Millis(3'600'000));
+  EXPECT_LE(saves, 80);
+  world.store.fails = false;
+  EXPECT_LE(world.settle(), Millis(63'000));
+  world.expect_sold("1");
 }
 
 // The owner may stop pumping: while it verifies a key, say.

@@ -64,15 +64,15 @@ class SmallStripe {
     return "{" + text + "}";
   }
   static std::string coupon_text(const std::string& id, const Object& coupon) {
-    return R"({"object":"coupon","id":")" + id + R"(","valid":true,"percent_off":)" + field(coupon, "percent_off") +
-           R"(,"duration":")" + field(coupon, "duration") + R"(","name":)" +
-           json::quote(field(coupon, "name")) + R"(,"applies_to":{"products":[")" +
+    return R"({"object":"coupon","id":")" + id + R"(","valid":true,"percent_off":)" +
+           field(coupon, "percent_off") + R"(,"duration":")" + field(coupon, "duration") +
+           R"(","name":)" + json::quote(field(coupon, "name")) + R"(,"applies_to":{"products":[")" +
            field(coupon, "applies_to[products][0]") + R"("]},"metadata":)" + metadata(coupon) + "}";
   }
   std::string code_text(const std::string& id, const Object& code) const {
     const std::string coupon = field(code, "promotion[coupon]");
-    return R"({"object":"promotion_code","id":")" + id + R"(","code":")" + field(code, "code") + R"(","active":)" +
-           (code.active ? "true" : "false") + R"(,"promotion":{"coupon":)" +
+    return R"({"object":"promotion_code","id":")" + id + R"(","code":")" + field(code, "code") +
+           R"(","active":)" + (code.active ? "true" : "false") + R"(,"promotion":{"coupon":)" +
            coupon_text(coupon, coupons.at(coupon)) + R"(},"metadata":)" + metadata(code) + "}";
   }
   stripe::Answer show(const std::map<std::string, Object>& objects, const std::string& id) const {

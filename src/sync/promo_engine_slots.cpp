@@ -1,0 +1,102 @@
+// What the engine may do now, and when next.
+
+#include <algorithm>
+
+#include "sync/promo_engine.hpp"
+
+namespace stripe_sync {
+
+namespace {
+
+// A request that takes so long gives its slot to another row; at most so many times max_parallel.
+constexpr Millis slow_after{10'000};
+constexpr int most_slow = 3;
+// Rows that wait, for prices or to be saved, take no slot, but leases and memory.
+constexpr std::size_t most_waiting = 16;
+constexpr std::size_t most_unsaved = 64;
+
+}  // namespace
+
+// Why nothing may be sent, if so.
+std::optional<Pause> PromoEngine::held() const {
+  const Millis now = clock_.steady();
+  if (blocked_) return Pause{*blocked_, now + Reach::shortest};
+  return now < reach_.pause().until ? std::optional(reach_.pause()) : std::nullopt;
+}
+
+bool PromoEngine::waits_to_write(const Active& active) const {
+  return active.operation && !active.sent && active.operation->writes() &&
+         clock_.steady() >= writes_until_;
+}
+
+bool PromoEngine::wants_to_write() const {
+  return !held() && std::any_of(jobs_.begin(), jobs_.end(),
+                                [this](const auto& entry) { return waits_to_write(entry.second); });
+}
+
+std::vector<PromoEngine::JobId> PromoEngine::waiting() const {
+  std::vector<JobId> ids;
+  for (const auto& [id, active] : jobs_) {
+    if (!active.operation) ids.push_back(id);
+  }
+  return ids;
+}
+
+int PromoEngine::slow() const {
+  const Millis now = clock_.steady();
+  const auto count = std::count_if(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
+    return entry.second.sent && now - entry.second.sent_at >= slow_after;
+  });
+  return std::min(static_cast<int>(count), most_slow * limits_.max_parallel);
+}
+
+// Time until a slot is given to somebody else.
+std::optional<Millis> PromoEngine::next_slow() const {
+  std::optional<Millis> soonest;
+  for (const auto& [id, active] : jobs_) {
+    const Millis in = active.sent_at + slow_after - clock_.steady();
+    if (active.sent && in > Millis(0) && (!soonest || in < *soonest)) soonest = in;
+  }
+  return soonest;
+}
+
+int PromoEngine::slots() const {
+  return limits_.max_parallel + slow() - static_cast<int>(jobs_.size() - waiting().size());
+}
+
+int PromoEngine::room() const {
+  if (waiting().size() >= most_waiting || unsaved_.size() >= most_unsaved) return 0;
+  return slots() - (prices_.busy() ? 1 : 0);
+}
+
+bool PromoEngine::may_resume() const {
+  return !prices_.busy() && slots() > 0 && !waiting().empty();
+}
+
+std::optional<Millis> PromoEngine::wait() const {
+  const Millis now = clock_.steady();
+  std::optional<Millis> soonest;
+  const auto consider = [&](Millis in) {
+    in = std::max(in, Millis(0));
+    if (!soonest || in < *soonest) soonest = in;
+  };
+  for (const Unsaved& unsaved : unsaved_) {
+    if (!lacks_slot(unsaved)) consider(unsaved.at - now);
+  }
+  if (const auto patience = prices_.patience()) consider(*patience);
+  if (blocked_) return soonest;
+
+  const auto pause = held();
+  const Millis may_send = std::max(bucket_.wait(now), pause ? pause->until - now : Millis(0));
+  const bool unsent = std::any_of(jobs_.begin(), jobs_.end(), [this](const auto& entry) {
+    return entry.second.operation && !entry.second.sent && !waits_to_write(entry.second);
+  });
+  if ((unsent || prices_.next_call()) && in_flight() < limits_.max_parallel) consider(may_send);
+  const bool wants_slot = unsent || claim_at_ || !unsaved_.empty() || !waiting().empty();
+  if (const auto slot = next_slow(); slot && wants_slot) consider(*slot);
+  if (claim_at_ && room() > 0) consider(std::max(*claim_at_ - now, may_send));
+  if (!pause && may_resume()) consider(Millis(0));
+  return soonest;
+}
+
+}  // namespace stripe_sync
