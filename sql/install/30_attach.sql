@@ -328,14 +328,29 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION stripe_sync.attach_command(stripe_sync.attachment) IS 'The command that attaches a table again as it is attached';
 
+CREATE FUNCTION stripe_sync.retry_conflicts(code_keys text[]) RETURNS void
+  LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  INSERT INTO stripe_sync.promo_inbox (number, promo_table, change, key)
+  SELECT (SELECT nextval('stripe_sync.change_number')), s.promo_table, 'retried', s.key
+  FROM stripe_sync.promo_state s JOIN (SELECT DISTINCT u.code_key FROM unnest(code_keys) u(code_key)) k ON k.code_key = s.code_key
+  WHERE s.state = 'conflict' AND NOT s.deleted;
+END;
+COMMENT ON FUNCTION stripe_sync.retry_conflicts(text[]) IS 'Looks again at rows that were refused these codes: what stood in their way may be gone';
+
 CREATE FUNCTION stripe_sync.detach_table(promo_table regclass) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+  codes text[];
 BEGIN
   PERFORM stripe_sync.remove_triggers(promo_table);
   DELETE FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table;
-  DELETE FROM stripe_sync.promo_state s WHERE s.promo_table = promo_table;
+  WITH forgotten AS (DELETE FROM stripe_sync.promo_state s WHERE s.promo_table = promo_table RETURNING s.code_key)
+  SELECT array_agg(f.code_key) INTO codes FROM forgotten f;
+  PERFORM stripe_sync.retry_conflicts(codes);
+  PERFORM stripe_sync.wake_worker(at_commit => true);
   DELETE FROM stripe_sync.attachment a WHERE a.promo_table = promo_table;
   IF NOT FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('%s is not attached', promo_table),

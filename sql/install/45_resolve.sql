@@ -53,6 +53,8 @@ BEGIN
   RETURN QUERY SELECT * FROM stripe_sync.resolve_missing(wanted, take, ARRAY(
     SELECT a.promo_table::oid FROM stripe_sync.attachment a WHERE stripe_sync.may_resolve(caller, a.promo_table)));
   IF FOUND THEN
+    PERFORM stripe_sync.retry_conflicts(ARRAY(SELECT s.code_key FROM stripe_sync.promo_state s
+      WHERE s.deleted AND s.state = 'pending' AND (code IS NULL OR s.code_key = wanted)));
     PERFORM stripe_sync.wake_worker(at_commit => true);
   ELSIF EXISTS (SELECT FROM stripe_sync.promo_state s WHERE s.state = 'missing' AND (code IS NULL OR s.code_key = wanted)) THEN
     RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'permission denied to decide about this promo code',

@@ -107,6 +107,16 @@ bool in_inbox(const PromoJob& job) {
   return !rows.empty();
 }
 
+Text holder(const PromoJob& job) {
+  static Statement select{
+      "SELECT h.promo_table || '/' || h.key FROM stripe_sync.promo_state h"
+      " WHERE h.promotion_code_id = $3 AND NOT h.deleted AND h.state <> 'missing'"
+      "   AND (h.promo_table <> $1::oid OR h.key <> $2) LIMIT 1"};
+  Rows rows;
+  as_extension_owner([&] { rows = select(job.table, job.key, job.observed.code->id); });
+  return rows.single();
+}
+
 void write(const PromoJob& job, const Step& step) {
   static Statement update{
       "UPDATE stripe_sync.promo_state s SET state = $4,"
@@ -121,7 +131,8 @@ void write(const PromoJob& job, const Step& step) {
       "END,"
       " observed = $16::jsonb, in_flight = $17::jsonb, coupon_id = $18, promotion_code_id = $19,"
       " coupon_revision = $20::int, used_before = $21::bigint,"
-      " row_hash = coalesce($22::bigint, s.row_hash), action = coalesce($23, s.action),"
+      " row_hash = CASE WHEN NOT $25::boolean THEN coalesce($22::bigint, s.row_hash) END, action = "
+      "coalesce($23, s.action),"
       " settled = CASE WHEN $24::boolean THEN $4 END,"
       " wake_at = CASE WHEN $24::boolean AND $7 IS NOT NULL THEN to_timestamp($7::bigint) END"
       " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint"};
@@ -137,7 +148,7 @@ void write(const PromoJob& job, const Step& step) {
            seen.dump(), in_flight_json(job), seen.coupon ? Text(seen.coupon->id) : Text(),
            seen.code ? Text(seen.code->id) : Text(), std::to_string(job.coupon_revision),
            number(job.used_before), number(job.row_hash), text_or_null(job.action),
-           flag(step.settled));
+           flag(step.settled), flag(step.unread));
   });
 }
 

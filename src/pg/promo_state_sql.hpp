@@ -27,6 +27,9 @@ std::optional<std::int64_t> lock_leased(const PromoJob& job);
 /// Whether a change of the row waits in the inbox: it may say why the row is gone.
 bool in_inbox(const PromoJob& job);
 
+/// Another row that holds the promotion code seen for this one.
+Text holder(const PromoJob& job);
+
 std::int64_t next_lease();
 
 /// What becomes of a row at the end of a step; the rest is taken from the job.
@@ -38,6 +41,7 @@ struct Step {
   bool attempted = false;
   bool synced = false;
   bool settled = false;  ///< the same row leads here again
+  bool unread = false;   ///< the row could not be read: the next comparison takes it as changed
   int attempts = 0;
   Error reason;  ///< empty message = none
   std::vector<std::string> warnings;

@@ -76,6 +76,7 @@ bool SpiPromoStore::load(const Rows& due, std::size_t i, PromoJob& job, Error& w
   job.attempts = std::stoi(*due.at(i, 6));
   job.deleted = *due.at(i, 7) == "t";
   if (due.at(i, 8)) job.observed = Observed::parse(*due.at(i, 8));
+  if (job.observed.code) job.linked_code = job.observed.code->id;
   read_in_flight(due.at(i, 9), job);
   job.identity = Identity{installation_, due.at(i, 11).value_or(""), *due.at(i, 12),
                           due.at(i, 22).value_or("")};
@@ -147,6 +148,8 @@ std::optional<PromoStore::Claimed> SpiPromoStore::claim_row(const Rows& due, std
   } else if (may_pass(why) || (why.message.empty() && promo_state::in_inbox(job))) {
     put_back(job);
     return std::nullopt;
+  } else if (Error broken; !tables_.find(job.table, broken)) {
+    decision.settle = Settled{PromoState::parked, broken, {}, std::nullopt};
   } else if (!why.message.empty()) {
     decision.retry = Decision::Retry{why, backoff(job.attempts, 0.5), true};
   } else {
@@ -256,7 +259,30 @@ void SpiPromoStore::number(PromoJob& job, const Operation& operation) {
   pg_call([] { ForceSyncCommit(); });
 }
 
+// A promotion code has one row. What Stripe holds of its row's name can't tell two tables apart
+// that had that name one after the other.
+std::optional<Settled> taken_from_another(PromoJob& job) {
+  if (job.deleted || !job.observed.code || job.observed.code->id == job.linked_code) {
+    return std::nullopt;
+  }
+  const Text holder = promo_state::holder(job);
+  if (!holder) return std::nullopt;
+  const std::string id = job.observed.code->id;
+  job.observed = Observed();
+  job.unsettled.reset();
+  return Settled{
+      PromoState::conflict,
+      Error(errcode::invalid_promo_code,
+            "promotion code " + id + " belongs to another row of this database: " + *holder,
+            "A promotion code is kept in step with one row.",
+            "Give the row another code. If its table takes the other one's place: "
+            "SELECT stripe_sync_detach(...); the other."),
+      {},
+      std::nullopt};
+}
+
 Saved SpiPromoStore::save_locked(PromoJob& job, const Decision& decision) {
+  if (const auto conflict = taken_from_another(job)) return save_settled(job, *conflict);
   if (decision.settle) return save_settled(job, *decision.settle);
   if (decision.retry) {
     save_retry(job, *decision.retry);
@@ -327,6 +353,7 @@ Saved SpiPromoStore::save_settled(PromoJob& job, const Settled& settled) {
   step.synced = status == "synced";
   step.settled = outcome.state == settled.state && outcome.state != PromoState::missing &&
                  outcome.state != PromoState::excluded;
+  step.unread = !job.deleted && !job.row_hash;
   if (outcome.state == PromoState::retrying) {
     step.due_in = locked_row_again;
   } else {

@@ -92,19 +92,27 @@ Error PromoTable::out_of_time(Millis limit) const {
   return error;
 }
 
+constexpr const char* attach_again =
+    "Attach the table again: SELECT * FROM stripe_sync_check(); says how.";
+
 void PromoTable::load_types(const json::Value& columns) {
   static Statement types{
-      "SELECT a.attname, pg_catalog.format_type(a.atttypid, -1),"
-      " CASE WHEN a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype)"
-      "   AND a.atttypmod > 4 THEN a.atttypmod - 4 ELSE 0 END"
-      " FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::oid AND a.attnum > 0"
-      " AND NOT a.attisdropped"};
+      "WITH RECURSIVE base(attname, declared, type, modifier) AS ("
+      "  SELECT a.attname, a.atttypid, a.atttypid, a.atttypmod FROM pg_catalog.pg_attribute a"
+      "  WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped"
+      "  UNION ALL SELECT b.attname, b.declared, d.typbasetype, d.typtypmod"
+      "  FROM base b JOIN pg_catalog.pg_type d ON d.oid = b.type WHERE d.typtype = 'd')"
+      " SELECT b.attname, pg_catalog.format_type(b.declared, -1),"
+      "  CASE WHEN b.type IN ('varchar'::regtype, 'bpchar'::regtype) AND b.modifier > 4"
+      "    THEN b.modifier - 4 ELSE 0 END, pg_catalog.format_type(b.type, -1)"
+      " FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type WHERE t.typtype <> 'd'"};
   std::map<std::string, Column> by_name;
   Rows rows;
   as_extension_owner([&] { rows = types(std::to_string(oid_)); });
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const std::string column = *rows.at(i, 0);
-    by_name[column] = {quote_name(column), *rows.at(i, 1), std::stoi(*rows.at(i, 2)), column};
+    by_name[column] = {quote_name(column), *rows.at(i, 1), std::stoi(*rows.at(i, 2)), column,
+                       *rows.at(i, 3)};
   }
   for (const std::string& item : columns.keys()) {
     const std::string column = columns[item].text_or("");
@@ -112,8 +120,7 @@ void PromoTable::load_types(const json::Value& columns) {
     if (found == by_name.end()) {
       throw Error(errcode::usage,
                   label_ + " no longer has the column \"" + column + "\" for " + item,
-                  "It was dropped or renamed after the table was attached.",
-                  "SELECT * FROM stripe_sync_check();");
+                  "It was dropped or renamed after the table was attached.", attach_again);
     }
     columns_[item] = found->second;
     if (item != "synced_at" && item != "sync_error") items_.push_back(item);
@@ -122,7 +129,7 @@ void PromoTable::load_types(const json::Value& columns) {
     const auto found = by_name.find(key);
     if (found == by_name.end()) {
       throw Error(errcode::usage, label_ + " no longer has its key column \"" + key + "\"", "",
-                  "SELECT * FROM stripe_sync_check();");
+                  attach_again);
     }
     key_types_.push_back(found->second.type);
   }
@@ -131,10 +138,10 @@ void PromoTable::load_types(const json::Value& columns) {
 std::string PromoTable::item_expression(const std::string& item) const {
   const Column& column = columns_.at(item);
   const std::string value = "t." + column.name;
-  if (column.type == "boolean") {
+  if (column.base == "boolean") {
     return "CASE WHEN " + value + " THEN 'true' WHEN NOT " + value + " THEN 'false' END";
   }
-  if (column.type.rfind("timestamp", 0) == 0 || column.type == "date") {
+  if (column.base.rfind("timestamp", 0) == 0 || column.base == "date") {
     // Seconds: a text would depend on the session's time zone and date style.
     return "(EXTRACT(epoch FROM " + value + "::pg_catalog.timestamptz))::pg_catalog.text";
   }

@@ -98,6 +98,7 @@ class PromoTable {
     std::string type;
     int limit = 0;  ///< characters, of varchar and char; 0 = none
     std::string raw_name;
+    std::string base;  ///< type that a domain is made of; else the type
   };
   void load_types(const json::Value& columns);
   Millis time_limit() const;

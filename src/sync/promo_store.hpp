@@ -30,6 +30,7 @@ struct PromoJob {
   std::optional<std::int64_t> row_hash;
   std::shared_ptr<const AttachSettings> settings;
   Observed observed;
+  std::string linked_code{};  ///< promotion code the row had when it was claimed
   Identity identity;
 
   std::optional<Unsettled> unsettled;

@@ -15,7 +15,11 @@ my $node = start_cluster(sandbox => $sandbox);
 $node->safe_psql('postgres', 'CREATE DATABASE app');
 $node->safe_psql('app', 'CREATE EXTENSION stripe_sync');
 
+my $mark;  # a place in the log of requests
+
 sub sql { return $node->safe_psql('app', $_[0]) }
+
+sub on { return scalar grep { $_->{active} } map { $sandbox->codes($_) } @_ }
 
 sub sync { is(sql("SELECT stripe_sync_wait('20 s')"), 't', "$_[0]: nothing is pending"); return }
 
@@ -101,7 +105,7 @@ foreach my $table (sort keys %codes)
     is(sql(<<"END"), $wanted, "$table: each row shows its own");
 SELECT code || ' ' || sync_status || ' ' || stripe_promotion_code_id FROM $table ORDER BY code
 END
-    my $mark = $sandbox->mark;
+    $mark = $sandbox->mark;
     sql("UPDATE $table SET code = code");
     sync("$table touched");
     is(scalar $sandbox->requests(since => $mark), 0, "$table: a touched row in step asks nothing");
@@ -160,6 +164,87 @@ sql(q(UPDATE "My ""Shop"""."Sale's %s {codes}" SET "off?" = 1));
 sync('a generated column');
 is($sandbox->code('ODD')->{active}, JSON::PP::false, 'a change of a generated column is taken over');
 
+# Types of an extension and of the user's own, and what else a table may hold beside a code.
+sql(<<'END');
+CREATE EXTENSION citext;
+CREATE DOMAIN voucher AS text CHECK (VALUE <> '');
+CREATE DOMAIN moment AS timestamptz;
+CREATE DOMAIN soon AS moment;
+CREATE DOMAIN yesno AS boolean;
+CREATE DOMAIN short AS varchar(30);
+CREATE TYPE sale AS ENUM ('SPRING-SALE', 'FALL-SALE');
+CREATE TABLE insensitive (name citext PRIMARY KEY, code citext UNIQUE, discount_type citext DEFAULT 'Percentage',
+  discount_value numeric DEFAULT 10, is_active boolean DEFAULT true);
+CREATE TABLE domains (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, code voucher, discount_type text DEFAULT 'percentage',
+  discount_value numeric DEFAULT 12.50000000, is_active yesno DEFAULT true, expires_at soon, sync_error short,
+  stripe_promotion_code_id text UNIQUE DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE mixed (id bigserial PRIMARY KEY, code sale, discount_type text DEFAULT 'percentage', discount_value float8 DEFAULT 10.1,
+  is_active boolean DEFAULT true, tags text[] DEFAULT '{a,b}', about jsonb DEFAULT '{"a": null}', picture bytea, "select" point);
+CREATE TABLE computed (id int PRIMARY KEY, campaign text, code text GENERATED ALWAYS AS (upper(campaign) || '-' || id) STORED,
+  discount_type text DEFAULT 'percentage', tenths int DEFAULT 105, discount_value numeric GENERATED ALWAYS AS (tenths / 10.0) STORED,
+  is_active boolean DEFAULT true);
+CREATE TABLE "naïve Größe" ("ключ" text PRIMARY KEY, "code" text, "order" text DEFAULT 'percentage', "värde" numeric DEFAULT 10,
+  "where" boolean DEFAULT true);
+SELECT (SELECT count(*) FROM stripe_sync_attach(t.name, duration => 'once'))
+FROM unnest('{insensitive,domains,mixed,computed}'::regclass[]) t(name);
+SELECT count(*) FROM stripe_sync_attach('"naïve Größe"', duration => 'once',
+  map => '{"discount_type": "order", "discount_value": "värde", "is_active": "where"}');
+INSERT INTO insensitive VALUES ('Name', 'CiTeXt');
+INSERT INTO domains (code, expires_at) VALUES ('DOMAIN', '2030-05-06 07:08:09+03'), ('NO DOMAIN', NULL);
+INSERT INTO mixed (code) VALUES ('FALL-SALE');
+INSERT INTO computed (id, campaign) VALUES (7, 'summer');
+INSERT INTO "naïve Größe" VALUES ('schlüssel', 'UNICODE');
+END
+sync('other types');
+my @odd_tables = (
+    [ 'insensitive', 'CiTeXt', 10 ], [ 'domains', 'DOMAIN', 12.5 ], [ 'mixed', 'FALL-SALE', 10.1 ],
+    [ 'computed', 'SUMMER-7', 10.5 ], [ '"naïve Größe"', 'UNICODE', 10 ]);
+foreach my $odd_table (@odd_tables)
+{
+    my ($table, $code, $percent) = @$odd_table;
+    my ($of, $of_coupon) = $sandbox->code($code);
+    is_deeply([ $of_coupon->{percent_off}, $of->{active} ], [ $percent, JSON::PP::true ], "$table: pushed");
+    is(sql("SELECT sync_status || ' ' || stripe_promotion_code_id FROM $table WHERE code = '$code'"), "synced $of->{id}",
+        "$table: which the row shows");
+}
+is($sandbox->code('DOMAIN')->{expires_at}, 1904270889, 'a time is the same moment in every time zone');
+is(sql("SELECT sync_error FROM domains WHERE code = 'NO DOMAIN'"), 'code "NO DOMAIN" has a space a',
+    'an error is cut to what a domain takes');
+$mark = $sandbox->mark;
+sql("UPDATE $_->[0] SET code = code") foreach grep { $_->[0] ne 'computed' } @odd_tables;
+sql(<<'END');
+UPDATE computed SET id = id;
+UPDATE mixed SET tags = '{}', about = NULL, picture = '\x00', "select" = '(1,2)';
+SET timezone = 'Asia/Tokyo';
+UPDATE domains SET expires_at = expires_at;
+END
+sync('touched');
+is(scalar $sandbox->requests(since => $mark), 0, 'touched rows, and columns that say nothing of a code, ask nothing');
+sql(<<'END');
+UPDATE insensitive SET is_active = false;
+UPDATE domains SET is_active = false;
+UPDATE mixed SET is_active = false;
+UPDATE computed SET is_active = false;
+UPDATE "naïve Größe" SET "where" = false;
+END
+sync('switched off');
+is(join(' ', map { $sandbox->code($_->[1])->{active} ? $_->[1] : () } @odd_tables), '', 'all are off');
+
+# As wide as a table can be, and a text that is stored out of line.
+sql('CREATE TABLE wide (id int PRIMARY KEY, description text, ' . $items . ', '
+      . join(', ', map { "c$_ smallint" } 1 .. 1590) . ')');
+is(error_of($node, 'app', "SELECT stripe_sync_attach('wide', duration => 'once', add_columns => true)")->{sqlstate},
+    '54011', 'a table that has no room for our columns is refused');
+sql(<<'END');
+SELECT count(*) FROM stripe_sync_attach('wide', duration => 'once');
+INSERT INTO wide (id, description, code) SELECT 1, string_agg(md5(n::text), ' '), 'WIDE' FROM generate_series(1, 100000) n;
+UPDATE wide SET c1590 = 1, description = 'long: ' || description;
+END
+sync('a wide table');
+my (undef, $wide) = $sandbox->code('WIDE');
+is(sql('SELECT sync_status FROM wide'), 'synced', 'a table of 1600 columns');
+is_deeply([ length $wide->{name} <= 40, length $wide->{metadata}{description} ], [ 1, 500 ], 'with a text of 3 MB');
+
 # --- partitions -----------------------------------------------------------------------------------
 
 sql(<<"END");
@@ -198,7 +283,7 @@ await('so is a change',
     sub { my $on = $sandbox->code('SOUTH')->{active}; return (!$on, "active: $on") });
 
 # Vanished, not deleted: left alone.
-my $mark = $sandbox->mark;
+$mark = $sandbox->mark;
 sql("SET session_replication_role = replica; DELETE FROM regional WHERE code = 'REPLICA'");
 compare();
 await_query($node, 'app', "SELECT state FROM stripe_sync_promo_status WHERE code = 'REPLICA'",
@@ -215,6 +300,38 @@ await_query($node, 'app', "SELECT state FROM stripe_sync_promo_status WHERE code
 is(sql("SELECT reason FROM stripe_sync_promo_status WHERE code = 'WEST'"), '',
     'and nothing is left of the reason');
 is(scalar $sandbox->writes($mark), 0, 'without a write');
+
+# --- a table that takes another's place -----------------------------------------------------------
+
+sql(<<"END");
+CREATE TABLE swapped (id int PRIMARY KEY, $items, is_active boolean DEFAULT true);
+SELECT count(*) FROM stripe_sync_attach('swapped', duration => 'once');
+INSERT INTO swapped VALUES (1, 'SWAP-1'), (2, 'SWAP-2');
+END
+sync('a table');
+sql(<<'END');
+BEGIN;
+CREATE TABLE swapped_new (LIKE swapped INCLUDING ALL);
+INSERT INTO swapped_new SELECT * FROM swapped;
+ALTER TABLE swapped RENAME TO swapped_old;
+ALTER TABLE swapped_new RENAME TO swapped;
+COMMIT;
+END
+sql("SELECT count(*) FROM stripe_sync_attach('swapped', duration => 'once')");
+sync('a table that has its name now');
+is(sql('SELECT DISTINCT sync_status || sync_error FROM swapped') =~ /^error.*belongs to another row of this database: public\.swapped_old\/\d$/m,
+    1, 'while the former table is attached, the codes are its');
+sql("DELETE FROM swapped_old WHERE id = 2");
+sync('of which one is deleted');
+is(join(' ', map { on($_) } 'SWAP-1', 'SWAP-2'), '1 0', 'it is off');
+$mark = $sandbox->mark;
+sql("SELECT stripe_sync_detach('swapped_old')");
+await_query($node, 'app', "SELECT sync_status FROM swapped WHERE id = 1", 'synced', 'detached, it leaves its codes to the other');
+is(scalar(grep { $_->{path} =~ m{^/v1/(coupons|promotion_codes)$} && $_->{body} =~ /SWAP-1/ } $sandbox->writes($mark)), 0,
+    'none is made anew');
+sql('UPDATE swapped SET is_active = false; DROP TABLE swapped_old');
+sync('the new table is written');
+is(on('SWAP-1'), 0, 'and decides from now on');
 
 # --- one text in two tables -----------------------------------------------------------------------
 

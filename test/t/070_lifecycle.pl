@@ -295,10 +295,11 @@ sub changed
     {
         await("$what: an error says so", sub {
             my $seen = sql(q{SELECT string_agg(message || ' ' || hint, ', ') FROM stripe_sync_errors});
-            return (scalar($seen =~ /public\.promo_codes $error SELECT \* FROM stripe_sync_check\(\);/), $seen);
+            return (scalar($seen =~ /public\.promo_codes $error Attach the table again: SELECT \* FROM stripe_sync_check\(\); says how\./), $seen);
         });
         like(sql(q{SELECT string_agg(detail || ' ' || fix, E'\n') FROM stripe_sync_check() WHERE status = 'fail'}),
             qr/no longer exists .*stripe_sync_attach\(/, "$what: stripe_sync_check() names the command");
+        becomes('app', $code, 'parked', "$what: what was written is parked");
         is(sql($missing), $missing_before, "$what: nothing is missing");
         app($repair);
     }
