@@ -107,14 +107,14 @@ bool in_inbox(const PromoJob& job) {
   return !rows.empty();
 }
 
-Text holder(const PromoJob& job) {
+Rows holder(const PromoJob& job) {
   static Statement select{
-      "SELECT h.promo_table || '/' || h.key FROM stripe_sync.promo_state h"
+      "SELECT h.promo_table, h.key FROM stripe_sync.promo_state h"
       " WHERE h.promotion_code_id = $3 AND NOT h.deleted AND h.state <> 'missing'"
       "   AND (h.promo_table <> $1::oid OR h.key <> $2) LIMIT 1"};
   Rows rows;
   as_extension_owner([&] { rows = select(job.table, job.key, job.observed.code->id); });
-  return rows.single();
+  return rows;
 }
 
 void write(const PromoJob& job, const Step& step) {

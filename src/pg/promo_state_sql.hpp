@@ -27,8 +27,8 @@ std::optional<std::int64_t> lock_leased(const PromoJob& job);
 /// Whether a change of the row waits in the inbox: it may say why the row is gone.
 bool in_inbox(const PromoJob& job);
 
-/// Another row that holds the promotion code seen for this one.
-Text holder(const PromoJob& job);
+/// Table and key of another row that holds the promotion code seen for this one; else empty.
+Rows holder(const PromoJob& job);
 
 std::int64_t next_lease();
 

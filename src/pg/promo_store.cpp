@@ -265,18 +265,21 @@ std::optional<Settled> taken_from_another(PromoJob& job) {
   if (job.deleted || !job.observed.code || job.observed.code->id == job.linked_code) {
     return std::nullopt;
   }
-  const Text holder = promo_state::holder(job);
-  if (!holder) return std::nullopt;
+  const Rows holder = promo_state::holder(job);
+  if (holder.empty()) return std::nullopt;
+  const std::string table = *holder.at(0, 0);
+  const std::string row = table + "/" + *holder.at(0, 1);
   const std::string id = job.observed.code->id;
   job.observed = Observed();
   job.unsettled.reset();
   return Settled{
       PromoState::conflict,
       Error(errcode::invalid_promo_code,
-            "promotion code " + id + " belongs to another row of this database: " + *holder,
+            "promotion code " + id + " belongs to another row of this database: " + row,
             "A promotion code is kept in step with one row.",
-            "Give the row another code. If its table takes the other one's place: "
-            "SELECT stripe_sync_detach(...); the other."),
+            "Give the row another code; or, if its table takes the place of the other: SELECT "
+            "stripe_sync_detach(" +
+                quote_literal(table) + ");"),
       {},
       std::nullopt};
 }
