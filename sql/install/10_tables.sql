@@ -104,6 +104,7 @@ CREATE TABLE stripe_sync.promo_state (
   coupon_revision integer NOT NULL DEFAULT 1,
   used_before bigint,
   in_flight jsonb,
+  take_over boolean NOT NULL DEFAULT false,
   attempts integer NOT NULL DEFAULT 0,
   next_attempt timestamptz DEFAULT clock_timestamp(),
   attempted_at timestamptz,
@@ -121,6 +122,7 @@ COMMENT ON TABLE stripe_sync.promo_state IS 'One row per promo code: what it sho
 COMMENT ON COLUMN stripe_sync.promo_state.generation IS 'Counts changes of the promo row; a push that ends under another generation than it began with leaves the row due';
 COMMENT ON COLUMN stripe_sync.promo_state.settled IS 'State that the row with this row_hash led to: a row that was touched but not changed goes back to it without a request';
 COMMENT ON COLUMN stripe_sync.promo_state.in_flight IS 'The numbered write whose outcome is not known yet, committed before it is sent';
+COMMENT ON COLUMN stripe_sync.promo_state.take_over IS 'A conflict was decided for the row: the promotion code in its way is replaced';
 COMMENT ON COLUMN stripe_sync.promo_state.lease IS 'Fencing token of the push under way; results are taken only under the same token';
 
 -- Claims walk this in order: switching off before anything else, then who waited longest.

@@ -254,7 +254,10 @@ BEGIN
       HINT = format('SELECT * FROM stripe_sync_attach(%L, duration => ''once''), or add_columns => true and say it per row.', promo_table);
   END IF;
 
+  PERFORM stripe_sync.mirror_schema();
+
   IF NOT dry_run THEN
+    PERFORM stripe_sync.ensure_history();
     FOR entry IN SELECT m.* FROM stripe_sync.mapping(promo_table, map, add_columns) m WHERE m."column" IS NOT NULL AND NOT m.found LOOP
       EXECUTE format('ALTER TABLE %s ADD COLUMN %I %s', promo_table, entry."column", entry.type);
     END LOOP;

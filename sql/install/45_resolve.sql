@@ -34,6 +34,22 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION stripe_sync.resolve_missing(text, text, oid[]) IS 'Ends the holding of rows that vanished: db = they are gone, stripe = their codes are nobody''s any more';
 
+-- Rows whose code is another one in Stripe. 'stripe': the row was written before, as the caller.
+CREATE FUNCTION stripe_sync.resolve_conflict(code_key text, take text, caller oid)
+RETURNS TABLE (promo_code text, promo_table regclass, key text, promotion_code_id text, outcome text)
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  UPDATE stripe_sync.promo_state s SET take_over = (take = 'db'), state = 'pending', settled = NULL, attempts = 0,
+    next_attempt = clock_timestamp(), changed_at = clock_timestamp(),
+    generation = s.generation + 1
+  WHERE s.state = 'conflict' AND s.code_key = resolve_conflict.code_key AND stripe_sync.may_resolve(caller, s.promo_table)
+    AND NOT EXISTS (SELECT FROM stripe_sync.promo_state o
+      WHERE o.promotion_code_id = s.observed #>> '{rival,id}' AND NOT o.deleted)
+  RETURNING s.code, s.promo_table, s.key, s.observed #>> '{rival,id}',
+    CASE take WHEN 'db' THEN 'the row is right: replaced in Stripe after commit' ELSE 'Stripe is right: the row was written' END;
+END;
+COMMENT ON FUNCTION stripe_sync.resolve_conflict(text, text, oid) IS 'Ends a conflict: db = what Stripe sells is replaced, stripe = the row says it now';
+
 CREATE FUNCTION stripe_sync.resolve(code text, take text, caller oid)
 RETURNS TABLE (promo_code text, promo_table regclass, key text, promotion_code_id text, outcome text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -51,17 +67,22 @@ BEGIN
   END IF;
   PERFORM stripe_sync.forget_replaced();
   RETURN QUERY SELECT * FROM stripe_sync.resolve_missing(wanted, take, ARRAY(
-    SELECT a.promo_table::oid FROM stripe_sync.attachment a WHERE stripe_sync.may_resolve(caller, a.promo_table)));
+    SELECT a.promo_table::oid FROM stripe_sync.attachment a WHERE stripe_sync.may_resolve(caller, a.promo_table)))
+    UNION ALL SELECT * FROM stripe_sync.resolve_conflict(wanted, take, caller);
   IF FOUND THEN
     PERFORM stripe_sync.retry_conflicts(ARRAY(SELECT s.code_key FROM stripe_sync.promo_state s
       WHERE s.deleted AND s.state = 'pending' AND (code IS NULL OR s.code_key = wanted)));
     PERFORM stripe_sync.wake_worker(at_commit => true);
-  ELSIF EXISTS (SELECT FROM stripe_sync.promo_state s WHERE s.state = 'missing' AND (code IS NULL OR s.code_key = wanted)) THEN
+  ELSIF EXISTS (SELECT FROM stripe_sync.promo_state s WHERE s.state = 'conflict' AND s.code_key = wanted
+                AND stripe_sync.may_resolve(caller, s.promo_table)) THEN
+    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('promo code "%s" belongs to two rows', code),
+      DETAIL = 'Both are attached, and Stripe sells the other one.', HINT = 'Give one of them another code, or switch it off.';
+  ELSIF EXISTS (SELECT FROM stripe_sync.promo_state s WHERE (s.state = 'missing' OR s.state = 'conflict' AND code IS NOT NULL) AND (code IS NULL OR s.code_key = wanted)) THEN
     RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'permission denied to decide about this promo code',
       DETAIL = 'It takes the right to update its table; of a table that was dropped, the extension''s owner decides.';
   ELSIF code IS NOT NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('there is nothing to decide about promo code "%s"', code),
-      DETAIL = 'No row of it is missing.',
+      DETAIL = 'No row of it is missing or in conflict with Stripe.',
       HINT = format('SELECT state, reason, next FROM stripe_sync_promo_status WHERE code = %L;', code);
   END IF;
 END
@@ -71,4 +92,4 @@ COMMENT ON FUNCTION stripe_sync.resolve(text, text, oid) IS 'stripe_sync_resolve
 CREATE FUNCTION @extschema@.stripe_sync_resolve(code text, take text)
 RETURNS TABLE (promo_code text, promo_table regclass, key text, promotion_code_id text, outcome text)
 LANGUAGE c AS 'MODULE_PATHNAME', 'stripe_sync_resolve';
-COMMENT ON FUNCTION @extschema@.stripe_sync_resolve(text, text) IS 'Decides about a code whose row is missing; without a code about all of them. db = the row is gone, its code is switched off; stripe = the code stays as it is and is no longer managed. For who may update the table';
+COMMENT ON FUNCTION @extschema@.stripe_sync_resolve(text, text) IS 'Decides about a code. In conflict: db = Stripe is made like the row, stripe = the row is written as Stripe is. Its row missing (without a code: all of them): db = the row is gone, its code is switched off; stripe = the code stays as it is and is no longer managed. For who may update the table';

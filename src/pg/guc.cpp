@@ -16,6 +16,7 @@ char* api_base;
 char* api_key_file;
 char* vault_api_key;
 char* ca_file;
+char* mirror_schema;
 int max_parallel;
 int rate_limit;
 int reconcile_interval;
@@ -67,6 +68,8 @@ void define() {
               &vault_api_key, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
   define_text("stripe_sync.ca_file", "Certificate authorities to trust instead of the system's.",
               &ca_file, "", PGC_SIGHUP, 0);
+  define_text("stripe_sync.mirror_schema", "Schema of the tables that we make and the user keeps.",
+              &mirror_schema, "stripe", PGC_SIGHUP, 0);
   define_int("stripe_sync.max_parallel", "Requests to Stripe under way at once.", &max_parallel, 4,
              1, 64, 0);
   define_int("stripe_sync.rate_limit",

@@ -9,6 +9,7 @@ extern char* api_base;
 extern char* api_key_file;
 extern char* vault_api_key;
 extern char* ca_file;
+extern char* mirror_schema;  ///< read in SQL
 extern int max_parallel;
 extern int rate_limit;
 extern int reconcile_interval;

@@ -58,7 +58,7 @@ Rows lock_due(int limit) {
       "  CASE WHEN s.state = 'pending' AND s.in_flight IS NULL AND NOT s.deleted"
       "    AND (s.wake_at IS NULL OR s.wake_at > clock_timestamp()) THEN s.settled END, s.row_hash,"
       "  s.sqlstate, s.reason, s.detail, s.hint, to_jsonb(s.warnings),"
-      "  extract(epoch FROM s.wake_at)::bigint, i.copy_of"
+      "  extract(epoch FROM s.wake_at)::bigint, i.copy_of, s.take_over"
       " FROM stripe_sync.promo_state s CROSS JOIN stripe_sync.installation i"
       " LEFT JOIN pg_class c ON c.oid = s.promo_table LEFT JOIN pg_namespace n ON n.oid = "
       "c.relnamespace"
@@ -130,6 +130,7 @@ void write(const PromoJob& job, const Step& step) {
       " warnings = CASE WHEN $15 <> '[]' THEN ARRAY(SELECT jsonb_array_elements_text($15::jsonb)) "
       "END,"
       " observed = $16::jsonb, in_flight = $17::jsonb, coupon_id = $18, promotion_code_id = $19,"
+      " take_over = s.take_over AND $4 IN ('pending', 'sending', 'retrying'),"
       " coupon_revision = $20::int, used_before = $21::bigint,"
       " row_hash = CASE WHEN NOT $25::boolean THEN coalesce($22::bigint, s.row_hash) END, action = "
       "coalesce($23, s.action),"
@@ -184,6 +185,26 @@ void set_aside(const PromoJob& job, const Error& why) {
            text_or_null(why.detail), text_or_null(why.hint));
   });
   note_error(job.code, why);
+}
+
+void wake_for(const PromoJob& job, const std::string& text) {
+  static Statement update{
+      "UPDATE stripe_sync.promo_state SET state = 'pending', settled = NULL,"
+      " next_attempt = clock_timestamp() WHERE ctid IN"
+      " (SELECT s.ctid FROM stripe_sync.promo_state s WHERE s.code_key = stripe_sync.code_key($3)"
+      "  AND s.state IN ('conflict', 'retrying') AND s.lease IS NULL"
+      "  AND (s.promo_table::oid, s.key) <> ($1::oid, $2) FOR UPDATE SKIP LOCKED)"};
+  as_extension_owner([&] { update(job.table, job.key, text); });
+}
+
+bool gives_up(const std::string& promotion_code, const std::string& text) {
+  static Statement select{
+      "SELECT 1 FROM stripe_sync.promo_state s WHERE s.promotion_code_id = $1"
+      " AND s.state IN ('pending', 'sending', 'retrying')"
+      " AND (s.off OR s.code_key IS DISTINCT FROM stripe_sync.code_key($2)) LIMIT 1"};
+  Rows rows;
+  as_extension_owner([&] { rows = select(promotion_code, text); });
+  return !rows.empty();
 }
 
 void note_error(const std::string& subject, const Error& error) {

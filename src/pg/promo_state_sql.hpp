@@ -56,6 +56,10 @@ void let_go(const PromoJob& job);
 /// unless it has changed meanwhile.
 void set_aside(const PromoJob& job, const Error& why);
 
+/// The row no longer sells that text in Stripe: others that wait for it are due.
+void wake_for(const PromoJob& job, const std::string& text);
+bool gives_up(const std::string& promotion_code, const std::string& text);
+
 /// Counts a failure in stripe_sync.error.
 void note_error(const std::string& subject, const Error& error);
 

@@ -4,8 +4,10 @@
 
 #include "pg/fault.hpp"
 #include "pg/log.hpp"
+#include "pg/promo_history.hpp"
 #include "pg/promo_state_sql.hpp"
 #include "pg/role.hpp"
+#include "sync/promo_text.hpp"
 
 namespace stripe_sync::pg {
 
@@ -34,6 +36,11 @@ void read_in_flight(const Text& text, PromoJob& job) {
                             stored["spent"].boolean().value_or(false)};
   if (!stored["refusal"].is_null()) job.unsettled->refusal = read_error(stored["refusal"]);
   job.number = stored["number"].integer().value_or(0);
+}
+
+// The text that the row sells in Stripe; empty = none.
+std::string text_held(const PromoJob& job) {
+  return job.observed.code && job.observed.code->active ? job.observed.code->code : std::string();
 }
 
 // Who an error is about.
@@ -78,6 +85,9 @@ bool SpiPromoStore::load(const Rows& due, std::size_t i, PromoJob& job, Error& w
   if (due.at(i, 8)) job.observed = Observed::parse(*due.at(i, 8));
   if (job.observed.code) job.linked_code = job.observed.code->id;
   read_in_flight(due.at(i, 9), job);
+  job.take_over = due.at(i, 23) == Text("t");
+  if (job.observed.code) job.recorded = job.observed.code->id;
+  job.holds = text_held(job);
   job.identity = Identity{installation_, due.at(i, 11).value_or(""), *due.at(i, 12),
                           due.at(i, 22).value_or("")};
 
@@ -100,6 +110,7 @@ bool SpiPromoStore::load(const Rows& due, std::size_t i, PromoJob& job, Error& w
     return false;
   }
   if (!found) return false;
+  if (!due.at(i, 8)) recall_history(job, account_, mode_);
   job.settings = table->settings();
   job.row = found->row;
   job.row_hash = found->hash;
@@ -220,9 +231,15 @@ PromoStore::Claims SpiPromoStore::claim(int limit, const Decide& decide) {
 
 Saved SpiPromoStore::save(PromoJob& job, const Decision& decision) {
   Saved saved = Saved::busy;
+  const PromoJob before = job;
   const auto failed = in_extension_transaction(
       [&] { as_errors([&] { saved = save_in_transaction(job, decision); }); });
-  if (failed && may_pass(*failed)) return Saved::busy;
+  if (failed && may_pass(*failed)) {
+    job.replaced = before.replaced;
+    job.recorded = before.recorded;
+    job.holds = before.holds;
+    return Saved::busy;
+  }
   if (failed) return give_up(job, *failed);
   STRIPE_SYNC_FAULT("saved");
   return saved;
@@ -237,11 +254,33 @@ Saved SpiPromoStore::save_in_transaction(PromoJob& job, const Decision& decision
     // What was decided on the old row is not sent.
     if (decision.send && decision.send->writes()) job.unsettled.reset();
     promo_state::let_go(job);
+    tell(job);
     return Saved::released;
   }
   const Saved saved = save_locked(job, decision);
   STRIPE_SYNC_FAULT("save");
   return saved;
+}
+
+void SpiPromoStore::write(PromoJob& job, const promo_state::Step& step) {
+  promo_state::write(job, step);
+  tell(job);
+}
+
+// What others of the database learn from a step.
+void SpiPromoStore::tell(PromoJob& job) {
+  record_history(job, account_, mode_);
+  const std::string holds = text_held(job);
+  if (!job.holds.empty() && !same_code(job.holds, holds)) promo_state::wake_for(job, job.holds);
+  job.holds = holds;
+}
+
+bool SpiPromoStore::gives_up(const std::string& promotion_code, const std::string& text) {
+  bool gives = false;
+  const auto failed = in_extension_transaction(
+      [&] { gives = promo_state::gives_up(promotion_code, text); });
+  if (failed) log_error(LOG, *failed);
+  return gives;
 }
 
 void SpiPromoStore::number(PromoJob& job, const Operation& operation) {
@@ -297,13 +336,13 @@ Saved SpiPromoStore::save_locked(PromoJob& job, const Decision& decision) {
     ++job.coupon_revision;
     step.state = "pending";
     step.due_in = Millis(0);
-    promo_state::write(job, step);
+    write(job, step);
     return Saved::released;
   }
   if (decision.send) number(job, *decision.send);
   step.state = "sending";
   step.keep_lease = true;
-  promo_state::write(job, step);
+  write(job, step);
   return Saved::ok;
 }
 
@@ -364,7 +403,7 @@ Saved SpiPromoStore::save_settled(PromoJob& job, const Settled& settled) {
   }
   step.reason = outcome.reason;
   step.warnings = outcome.warnings;
-  promo_state::write(job, step);
+  write(job, step);
   if (!outcome.reason.message.empty() && outcome.state != PromoState::retrying) {
     promo_state::note_error(subject_of(job), outcome.reason);
   }
@@ -384,7 +423,7 @@ void SpiPromoStore::save_retry(PromoJob& job, const Decision::Retry& retry) {
   step.attempts = job.attempts + (retry.counts ? 1 : 0);
   step.due_in = retry.delay;
   step.reason = retry.reason;
-  promo_state::write(job, step);
+  write(job, step);
   promo_state::note_error(subject_of(job), retry.reason);
 }
 

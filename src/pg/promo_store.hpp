@@ -28,6 +28,10 @@ class PromoTables {
   std::map<std::string, Entry> entries_;
 };
 
+namespace promo_state {
+struct Step;
+}
+
 /// PromoStore over SPI. Our own tables are used as the extension's owner, a user's as that table's
 /// owner; nothing here waits for a lock.
 class SpiPromoStore final : public PromoStore {
@@ -35,6 +39,7 @@ class SpiPromoStore final : public PromoStore {
   Claims claim(int limit, const Decide& decide) override;
   Saved save(PromoJob& job, const Decision& decision) override;
   void release(const PromoJob& job) override;
+  bool gives_up(const std::string& promotion_code, const std::string& text) override;
   std::optional<Millis> next_due() override;
   void retry_now() override;
 
@@ -64,6 +69,8 @@ class SpiPromoStore final : public PromoStore {
   Saved save_settled(PromoJob& job, const Settled& settled);
   void save_retry(PromoJob& job, const Decision::Retry& retry);
   void project(PromoJob& job, const PromoTable::Projection& projection, Settled& outcome);
+  void write(PromoJob& job, const promo_state::Step& step);
+  void tell(PromoJob& job);
   void number(PromoJob& job, const Operation& operation);
 
   PromoTables tables_;

@@ -258,8 +258,10 @@ void PromoTable::change(const std::string& key,
   for (const auto& [item, value] : values) {
     const Column& column = columns_.at(item);
     arguments.push_back(value);
-    set += (set.empty() ? "" : ", ") + column.name + " = $" + std::to_string(arguments.size()) +
-           "::" + column.type;
+    std::string now = "$" + std::to_string(arguments.size());
+    const bool time = column.type.rfind("timestamp", 0) == 0 || column.type == "date";
+    if (time) now = "pg_catalog.to_timestamp(" + now + "::pg_catalog.float8)";
+    set += (set.empty() ? "" : ", ") + column.name + " = " + now + "::" + column.type;
   }
   const std::string update = "UPDATE " + name_ + " t SET " + set + " WHERE " + key_condition();
   if (run_once(update, arguments).affected != 1) {
@@ -272,6 +274,10 @@ void PromoTable::change(const std::string& key,
 std::string PromoTable::column_of(const std::string& item) const {
   const auto found = columns_.find(item);
   return found == columns_.end() ? std::string() : found->second.raw_name;
+}
+
+std::set<std::string> PromoTable::items() const {
+  return {items_.begin(), items_.end()};
 }
 
 std::vector<Text> PromoTable::all_rows() {

@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -80,12 +81,13 @@ class PromoTable {
   /// Writes the sync columns; the row must be locked. Writes nothing if it shows this already.
   void project(const std::string& key, const Found& found, const Projection& projection);
 
-  /// Writes items of a row as its owner would, our triggers' work included; nothing = NULL. The row
-  /// must be locked.
+  /// Writes items of a row as whoever runs it would, our triggers' work included; nothing = NULL.
   void change(const std::string& key, const std::vector<std::pair<std::string, Text>>& values);
 
   /// The column that holds an item, as the user wrote it; empty = the table has none.
   std::string column_of(const std::string& item) const;
+  /// Those that have a column.
+  std::set<std::string> items() const;
 
   /// Every row: keys, codes, off flags and hashes, as four arrays in text form.
   std::vector<Text> all_rows();

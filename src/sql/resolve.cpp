@@ -3,6 +3,7 @@
 #include "pg/role.hpp"
 #include "pg/spi.hpp"
 #include "sql/call.hpp"
+#include "sql/resolve_conflict.hpp"
 
 using namespace stripe_sync;
 using namespace stripe_sync::pg;
@@ -35,6 +36,7 @@ STRIPE_SYNC_FUNCTION(stripe_sync_resolve) {
   Rows done;
   with_spi([&] {
     take_back_held(code);
+    if (code && take == Text("stripe")) sql::write_from_stripe(*code);
     as_extension_owner([&] { done = resolve(code, take, caller); });
   });
   sql::return_rows(fcinfo, done);

@@ -345,16 +345,23 @@ Effect cannot_return(Situation& s, const json::Value& linked) {
 
 /// Codes of one text for different customers may stand side by side: any that is equal will do.
 Effect adopt_one(Situation& s, const std::vector<json::Value>& rivals) {
-  std::optional<Error> refusal;
+  Effect conflict;
   for (const json::Value& rival : rivals) {
     const auto coupon = coupon_inside(rival);
     if (!coupon) return after_look(s);
-    auto reason = adopt(s, *PromotionCode::from(rival), *coupon);
-    if (!refusal || !reason) refusal = reason;
-    if (!reason) break;
+    const auto code = PromotionCode::from(rival);
+    auto reason = adopt(s, *code, *coupon);
+    if (!reason) {
+      s.unsettled.reset();
+      return {};
+    }
+    const bool others = owner_of(code->metadata, s.identity) == Owner::other_row;
+    if (conflict.held_by.empty() && others) conflict.held_by = code->id;
+    if (conflict.next == Next::go_on) conflict.reason = std::move(*reason);
+    conflict.next = Next::conflict;
   }
   s.unsettled.reset();
-  return refusal ? next(Next::conflict, std::move(*refusal)) : Effect{};
+  return conflict;
 }
 
 /// The codes of a text, after a create that was refused or lost.

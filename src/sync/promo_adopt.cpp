@@ -81,6 +81,15 @@ std::vector<Difference> take_equal(Situation& s, const PromotionCode& code, cons
   return differences;
 }
 
+/// The row is right, whatever its terms are: the code gives way to another. Its uses are counted by
+/// itself from now on, and no longer among those before it.
+void take_over(Situation& s, const PromotionCode& code, const Coupon& coupon) {
+  const std::int64_t own = std::max<std::int64_t>(0, std::min(s.used_before, code.times_redeemed));
+  s.used_before -= own;
+  leave_uses(s, own);
+  take(s, code, coupon);
+}
+
 }  // namespace
 
 void take(Situation& s, PromotionCode code, std::optional<Coupon> coupon) {
@@ -94,6 +103,8 @@ void take(Situation& s, PromotionCode code, std::optional<Coupon> coupon) {
   if (o.next_coupon && o.next_coupon->id == code.coupon) o.next_coupon.reset();
   o.coupon = std::move(coupon);
   o.code = std::move(code);
+  o.rival.reset();
+  o.rival_coupon.reset();
 }
 
 void take_own(Situation& s, const PromotionCode& code, const std::optional<Coupon>& coupon) {
@@ -102,6 +113,8 @@ void take_own(Situation& s, const PromotionCode& code, const std::optional<Coupo
 }
 
 std::optional<Error> adopt(Situation& s, const PromotionCode& code, const Coupon& coupon) {
+  s.observed.rival = code;
+  s.observed.rival_coupon = coupon;
   if (owner_of(code.metadata, s.identity) == Owner::other_row)
     return conflict(s, code, "which belongs to another row of this database",
                     "Give the row another code");
@@ -110,8 +123,15 @@ std::optional<Error> adopt(Situation& s, const PromotionCode& code, const Coupon
                     "SELECT stripe_sync_rebind('keep') if the original is gone");
   const auto differences = take_equal(s, code, coupon);
   if (differences.empty()) return std::nullopt;
+  if (s.take_over) {
+    take_over(s, code, coupon);
+    return std::nullopt;
+  }
+  const std::string text = text_of(s.row, item::code);
   return conflict(s, code, "which is not ours and has other terms: " + side_by_side(differences),
-                  "Make the row's terms equal to adopt it");
+                  "SELECT * FROM stripe_sync_resolve('" + text +
+                      "', 'db') to replace it in Stripe by what the row says, or 'stripe' to write "
+                      "its terms into the row");
 }
 
 }  // namespace stripe_sync

@@ -35,6 +35,12 @@ const char* action_of(const Operation& operation, const PromoJob& job) {
   }
 }
 
+Error held_by_another(const std::string& promotion_code) {
+  return Error(errcode::invalid_promo_code,
+               "promotion code " + promotion_code + " of another row has this text until it is pushed",
+               "", "Nothing to do: it goes on when that is done.");
+}
+
 std::string name_of(const PromoJob& job) {
   return job.table + "/" + job.key;
 }
@@ -77,8 +83,14 @@ Situation PromoEngine::situation(const PromoJob& job) const {
   situation.identity = job.identity;
   situation.unsettled = job.unsettled;
   situation.refused = job.refused;
+  situation.take_over = job.take_over;
   situation.now = clock_.unix_seconds();
   situation.used_before = uses_before(job.row, job.used_before);
+  // What the history says of predecessors is counted there.
+  if (!job.used_before) {
+    situation.used_before = std::max<std::int64_t>(
+        0, situation.used_before - job.observed.redeemed_before());
+  }
   situation.mapped =
       map_promo(job.row, *job.settings, prices_.catalog(),
                 situation.used_before + job.observed.redeemed_before(), situation.now);
@@ -169,6 +181,10 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
       break;
     case Effect::Next::parked:
     case Effect::Next::conflict:
+      if (!effect.held_by.empty() && store_.gives_up(effect.held_by, job.code)) {
+        decision.retry = {held_by_another(effect.held_by), backoff(job.attempts + 1, uniform_()), true};
+        break;
+      }
       job.unsettled.reset();
       decision.settle.emplace().reason = still_sold(effect.reason, job.observed);
       decision.settle->state =

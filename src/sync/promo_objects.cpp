@@ -176,6 +176,8 @@ std::string Observed::dump() const {
   if (coupon) out.raw("coupon", dump_coupon(*coupon));
   if (code) out.raw("promotion_code", dump_code(*code));
   if (next_coupon) out.raw("next_coupon", dump_coupon(*next_coupon));
+  if (rival) out.raw("rival", dump_code(*rival));
+  if (rival_coupon) out.raw("rival_coupon", dump_coupon(*rival_coupon));
   std::string earlier;
   for (const Predecessor& one : predecessors)
     earlier += (earlier.empty() ? "" : ",") +
@@ -191,6 +193,8 @@ Observed Observed::parse(std::string_view text) {
   observed.coupon = Coupon::from(stored.value()["coupon"]);
   observed.code = PromotionCode::from(stored.value()["promotion_code"]);
   observed.next_coupon = Coupon::from(stored.value()["next_coupon"]);
+  observed.rival = PromotionCode::from(stored.value()["rival"]);
+  observed.rival_coupon = Coupon::from(stored.value()["rival_coupon"]);
   const json::Value earlier = stored.value()["predecessors"];
   for (std::size_t i = 0; i < earlier.size(); ++i)
     observed.predecessors.push_back(

@@ -68,6 +68,9 @@ struct Observed {
   /// The promotion code id that the row carries and that is not this row's in Stripe (unknown
   /// there, or another row's): not asked again.
   std::string unknown_code;
+  /// Whose code and terms stand in the way: a conflict's other side.
+  std::optional<PromotionCode> rival;
+  std::optional<Coupon> rival_coupon;
 
   /// Of all predecessors: no longer left for the code.
   std::int64_t redeemed_before() const;
@@ -169,6 +172,7 @@ struct Situation {
   Identity identity;
   std::optional<Unsettled> unsettled;
   std::optional<Refused> refused;
+  bool take_over = false;  ///< a conflict was decided: the row is right
   std::vector<Replaced> replaced;  ///< filled by absorb()
   /// Uses before the first push. `mapped` is made with these and those of all predecessors. Lowered
   /// by absorb() when a code is adopted, by the uses that it has counted itself.
@@ -209,6 +213,8 @@ struct Effect {
   };
   Next next = Next::go_on;
   Error reason;
+  /// Of a conflict: the promotion code of another row, which may be about to give the text up.
+  std::string held_by;
   Millis retry_after{0};
   /// The write was not executed (429, never sent): the same number may be used again.
   bool keep_number = false;

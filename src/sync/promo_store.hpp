@@ -35,7 +35,10 @@ struct PromoJob {
 
   std::optional<Unsettled> unsettled;
   std::optional<Refused> refused;
+  bool take_over = false;          ///< a conflict was decided: the row is right
   std::vector<Replaced> replaced;  ///< not in the history yet
+  std::string recorded;            ///< the promotion code that is in the history
+  std::string holds;               ///< the text it was last known to sell in Stripe
   std::int64_t number = 0;      ///< operation number of `unsettled`, or of the write just decided
   bool first_send = false;      ///< nothing was ever sent under `number`
   std::string idempotency_key;  ///< of the write just decided; set by the store
@@ -91,6 +94,10 @@ class PromoStore {
   /// Commits what was learnt (observed, unsettled) and decided. Before a write is sent its number
   /// is taken and committed here.
   virtual Saved save(PromoJob& job, const Decision& decision) = 0;
+
+  /// Whether the row of that promotion code is about to let go of a text: its push is due, and it
+  /// is off or has another one by now.
+  virtual bool gives_up(const std::string& promotion_code, const std::string& text) = 0;
 
   /// Lets a job go without a result, due again at once.
   virtual void release(const PromoJob& job) = 0;

@@ -31,6 +31,7 @@ class FakePromoStore final : public PromoStore {
     std::string in_flight;  ///< the operation; empty = none
     std::int64_t number = 0;
     bool looked = false, spent = false;
+    bool take_over = false;
     std::optional<Error> refusal;
     Error reason;
     std::string action;
@@ -134,6 +135,15 @@ class FakePromoStore final : public PromoStore {
     if (state.lease == job.lease && !state.locked) release(state, "pending", clock_.steady());
   }
 
+  bool gives_up(const std::string& promotion_code, const std::string& text) override {
+    return std::any_of(rows.begin(), rows.end(), [&](const auto& entry) {
+      const State& s = entry.second;
+      const bool due = s.state == "pending" || s.state == "sending" || s.state == "retrying";
+      const auto held = Observed::parse(s.observed).code;
+      return due && held && held->id == promotion_code && (s.off || s.code != text);
+    });
+  }
+
   std::optional<Millis> next_due() override {
     std::optional<Millis> soonest;
     for (const auto& [key, state] : rows)
@@ -187,6 +197,7 @@ class FakePromoStore final : public PromoStore {
     job.coupon_revision = state.revision;
     job.used_before = state.used_before;
     job.attempts = state.attempts;
+    job.take_over = state.take_over;
     job.row = state.row;
     job.deleted = state.deleted;
     job.settings = std::make_shared<const AttachSettings>(attached);
@@ -201,7 +212,21 @@ class FakePromoStore final : public PromoStore {
     return job;
   }
 
-  static void write(State& state, const PromoJob& job) {
+  static std::string text_held(const Observed& observed) {
+    return observed.code && observed.code->active ? observed.code->code : "";
+  }
+
+  // Who waits for a text that is free now is due.
+  void wake_for(const State& freed, const std::string& text) {
+    for (auto& [key, state] : rows)
+      if (key != freed.key && state.code == text && !state.lease &&
+          (state.state == "conflict" || state.state == "retrying"))
+        release(state, "pending", clock_.steady());
+  }
+
+  void write(State& state, const PromoJob& job) {
+    const std::string held = text_held(Observed::parse(state.observed));
+    if (!held.empty() && held != text_held(job.observed)) wake_for(state, held);
     state.observed = job.observed.dump();
     state.revision = job.coupon_revision;
     state.used_before = job.used_before;
@@ -231,6 +256,7 @@ class FakePromoStore final : public PromoStore {
     }
     if (decision.settle) {
       write(state, job);
+      state.take_over = false;
       state.attempts = 0;
       state.reason = decision.settle->reason;
       state.warnings = decision.settle->warnings;

@@ -72,6 +72,91 @@ TEST(Engine, ADeletedRowMakesRoomForAnotherOfItsCode) {
   EXPECT_EQ(world.coupons_of("2"), 1u);
 }
 
+// --- one text, several rows ---
+
+TEST(Engine, TwoRowsExchangeTheirTexts) {
+  World world;
+  world.insert("1", {{"code", "A"}});
+  world.insert("2", {{"code", "B"}, {"discount_value", "40"}});
+  world.settle();
+  world.edit("1", {{"code", "B"}});
+  world.edit("2", {{"code", "A"}});
+  EXPECT_LT(world.settle(), Millis(10'000));
+  for (const char* key : {"1", "2"}) {
+    EXPECT_EQ(world.state(key), "synced") << world.row(key).reason.message;
+    EXPECT_EQ(world.stripe.active_codes(world.row(key).code).size(), 1u);
+  }
+  EXPECT_EQ(world.stripe.codes.size(), 4u);
+}
+
+TEST(Engine, ThreeTextsGoRound) {
+  World world;
+  world.limits.max_parallel = 1;
+  world.engine->set_limits(world.limits);
+  const char* texts[] = {"A", "B", "C"};
+  for (int i = 0; i < 3; ++i) world.insert(std::to_string(i), {{"code", texts[i]}});
+  world.settle();
+  for (int i = 0; i < 3; ++i) world.edit(std::to_string(i), {{"code", texts[(i + 1) % 3]}});
+  world.settle();
+  for (int i = 0; i < 3; ++i) {
+    const auto& row = world.row(std::to_string(i));
+    EXPECT_EQ(row.state, "synced") << row.reason.message;
+    EXPECT_EQ(world.stripe.active_codes(row.code).size(), 1u);
+  }
+}
+
+TEST(Engine, AFreedTextIsTaken) {
+  World world;
+  world.insert("1", {{"code", "A"}});
+  world.settle();
+  world.insert("2", {{"code", "A"}, {"discount_value", "40"}});
+  world.edit("1", {{"code", "B"}});
+  world.settle();
+  EXPECT_EQ(world.state("2"), "synced") << world.row("2").reason.message;
+  EXPECT_EQ(world.state("1"), "synced") << world.row("1").reason.message;
+  EXPECT_EQ(world.coupons_of("2"), 1u);
+}
+
+// Two rows ask for one text: the second waits in conflict until the first lets it go.
+TEST(Engine, AConflictOfTwoRowsEndsWithTheOther) {
+  World world;
+  world.insert("1", {{"code", "A"}});
+  world.settle();
+  world.insert("2", {{"code", "A"}, {"discount_value", "40"}});
+  world.settle();
+  EXPECT_EQ(world.state("2"), "conflict");
+  EXPECT_TRUE(contains(world.row("2").reason.message, "another row"));
+  world.store.remove("1");
+  world.engine->look_for_due();
+  world.settle();
+  EXPECT_EQ(world.state("2"), "synced") << world.row("2").reason.message;
+  EXPECT_EQ(world.stripe.active_codes("A").size(), 1u);
+}
+
+TEST(Engine, AConflictIsTakenOver) {
+  World world;
+  world.stripe.coupons["THEIRS"] = {{"percent_off", "40"}, {"duration", "once"}};
+  world.stripe.codes.push_back({"promo_theirs",
+                                {{"code", "CODE1"},
+                                 {"promotion[coupon]", "THEIRS"},
+                                 {"times_redeemed", "3"},
+                                 {"max_redemptions", "50"}}});
+  world.insert("1", {{"max_uses", "10"}, {"used_count", "1"}});
+  world.settle();
+  EXPECT_EQ(world.state("1"), "conflict");
+  EXPECT_EQ(world.stripe.active_codes("CODE1").front(), "promo_theirs");
+  world.store.rows.at("1").take_over = true;
+  world.edit("1", {});
+  world.settle();
+  EXPECT_EQ(world.state("1"), "synced") << world.row("1").reason.message;
+  ASSERT_EQ(world.stripe.active_codes("CODE1").size(), 1u);
+  const auto& made = *world.stripe.code(world.stripe.active_codes("CODE1").front());
+  // Of the three uses, one was the one that the table had counted.
+  EXPECT_EQ(FakeStripe::field(made, "max_redemptions"), "7");
+  EXPECT_FALSE(world.row("1").take_over);
+  EXPECT_EQ(world.coupons_of("1"), 1u);
+}
+
 TEST(Engine, KeepsToItsLimits) {
   World world;
   world.limits.max_parallel = 3;

@@ -1,0 +1,110 @@
+#include "pg/promo_history.hpp"
+
+#include "pg/log.hpp"
+#include "pg/promo_state_sql.hpp"
+#include "pg/role.hpp"
+#include "pg/spi.hpp"
+
+namespace stripe_sync::pg {
+
+namespace {
+
+struct HistoryTable {
+  Oid oid;
+  std::string name;  ///< quoted
+};
+
+HistoryTable named(const Rows& rows) {
+  return {static_cast<Oid>(std::stoul(*rows.at(0, 0))), *rows.at(0, 1)};
+}
+
+HistoryTable history_table() {
+  static Statement ensure{
+      "SELECT h.t::oid, format('%I.%I', n.nspname, c.relname) FROM stripe_sync.ensure_history() h(t)"
+      " JOIN pg_class c ON c.oid = h.t JOIN pg_namespace n ON n.oid = c.relnamespace"};
+  Rows rows;
+  as_extension_owner([&] { rows = ensure(); });
+  return named(rows);
+}
+
+std::string literal(const std::string& text) {
+  return text.empty() ? "NULL" : quote_literal(text);
+}
+
+std::string table_of(const PromoJob& job) {
+  return job.identity.row.substr(0, job.identity.row.size() - job.key.size() - 1);
+}
+
+void insert(const HistoryTable& history, const PromoJob& job, const std::string& account,
+            const std::string& mode, std::size_t revision, const Replaced& entry, bool over) {
+  Observed terms;
+  terms.coupon = entry.coupon;
+  terms.code = entry.code;
+  const std::string ended = over ? "pg_catalog.clock_timestamp()" : "NULL";
+  run_once(
+      "INSERT INTO " + history.name +
+      " AS h (promotion_code_id, coupon_id, promo_table, key, code, revision, terms, times_redeemed,"
+      " created_at, replaced_at, why_replaced, account, mode) VALUES (" +
+      quote_literal(entry.code.id) + ", " + quote_literal(entry.code.coupon) + ", " +
+      quote_literal(table_of(job)) + ", " + quote_literal(job.key) + ", " +
+      quote_literal(entry.code.code) + ", " + std::to_string(revision) + ", " +
+      quote_literal(terms.dump()) + ", " + std::to_string(entry.code.times_redeemed) +
+      ", pg_catalog.clock_timestamp(), " + ended + ", " + literal(entry.why) + ", " +
+      literal(account) + ", " + literal(mode) +
+      ") ON CONFLICT (promotion_code_id) DO UPDATE SET promo_table = excluded.promo_table,"
+      " key = excluded.key, times_redeemed = excluded.times_redeemed, terms = excluded.terms,"
+      " replaced_at = excluded.replaced_at, why_replaced = excluded.why_replaced");
+}
+
+}  // namespace
+
+void record_history(PromoJob& job, const std::string& account, const std::string& mode) {
+  const Observed& seen = job.observed;
+  const bool another = seen.code && seen.code->id != job.recorded;
+  if (job.replaced.empty() && !another) return;
+  const auto failed = in_subtransaction([&] {
+    const HistoryTable history = history_table();
+    as_role(table_owner(history.oid), [&] {
+      std::size_t revision = seen.predecessors.size() - job.replaced.size();
+      for (const Replaced& entry : job.replaced)
+        insert(history, job, account, mode, ++revision, entry, true);
+      if (another)
+        insert(history, job, account, mode, seen.predecessors.size() + 1, {*seen.code, seen.coupon, ""},
+               false);
+    });
+  });
+  if (failed) {
+    log_error(LOG, *failed);
+    promo_state::note_error("history", *failed);
+  }
+  job.replaced.clear();
+  if (seen.code) job.recorded = seen.code->id;
+}
+
+void recall_history(PromoJob& job, const std::string& account, const std::string& mode) {
+  static Statement find{
+      "SELECT c.oid, format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n"
+      "   ON n.oid = c.relnamespace"
+      " WHERE n.nspname = coalesce(nullif(current_setting('stripe_sync.mirror_schema', true), ''),"
+      "   'stripe') AND c.relname = 'promo_history'"};
+  Rows found;
+  as_extension_owner([&] { found = find(); });
+  if (found.empty()) return;
+  const HistoryTable history = named(found);
+  const auto failed = in_subtransaction([&] {
+    as_role(table_owner(history.oid), [&] {
+      const Rows rows = run_once(
+          "SELECT h.promotion_code_id, h.times_redeemed FROM " + history.name +
+          " h WHERE h.promo_table OPERATOR(pg_catalog.=) " + quote_literal(table_of(job)) +
+          " AND h.key OPERATOR(pg_catalog.=) " + quote_literal(job.key) +
+          " AND h.account IS NOT DISTINCT FROM " + literal(account) +
+          " AND h.mode IS NOT DISTINCT FROM " + literal(mode) +
+          " AND h.replaced_at IS NOT NULL ORDER BY h.revision");
+      for (std::size_t i = 0; i < rows.size(); ++i)
+        job.observed.predecessors.push_back({*rows.at(i, 0), std::stoll(*rows.at(i, 1))});
+    });
+  });
+  if (failed) promo_state::note_error("history", *failed);
+}
+
+}  // namespace stripe_sync::pg

@@ -1,0 +1,85 @@
+#include "sql/resolve_conflict.hpp"
+
+#include <ctime>
+
+#include "pg/boundary.hpp"
+#include "pg/promo_store.hpp"
+#include "pg/role.hpp"
+#include "pg/spi.hpp"
+#include "sync/promo_reverse.hpp"
+
+extern "C" {
+#include "utils/acl.h"
+}
+
+using namespace stripe_sync::pg;
+
+namespace stripe_sync::sql {
+
+namespace {
+
+struct Conflict {
+  std::string key;
+  Observed observed;
+  Text used_before;
+};
+
+PromoRow read_row(PromoTable& table, const std::string& key) {
+  std::optional<PromoTable::Found> found;
+  table.as_owner([&] { found = table.read(key); });
+  if (found) return found->row;
+  throw Error(errcode::usage, "the row of " + table.label() + " is gone", "",
+              "SELECT * FROM stripe_sync_promo();");
+}
+
+void write_row(PromoTable& table, const Conflict& conflict) {
+  const Oid oid = table.oid();
+  const bool allowed =
+      pg_call([=] { return pg_class_aclcheck(oid, GetUserId(), ACL_UPDATE) == ACLCHECK_OK; });
+  if (!allowed) {
+    throw Error(sqlstate("42501"), "permission denied to update " + table.label(), "",
+                "Call it as somebody who may update the table.");
+  }
+  const PromoRow row = read_row(table, conflict.key);
+  const Coupon& coupon = *conflict.observed.rival_coupon;
+  const PromotionCode& code = *conflict.observed.rival;
+  std::optional<std::int64_t> known;
+  if (conflict.used_before) known = std::stoll(*conflict.used_before);
+  const std::int64_t before = uses_before(row, known);
+  const std::int64_t now = std::time(nullptr);
+  const auto items =
+      items_from_stripe(row, *table.settings(), table.items(), coupon, code, before, now);
+  if (!items) throw items.error();
+  if (!items.value().empty())
+    table.change(conflict.key, {items.value().begin(), items.value().end()});
+  // A trigger, a rounding, a policy: what counts is what the row says now.
+  const std::string differs = unlike_stripe(read_row(table, conflict.key), *table.settings(),
+                                            coupon, code, before, now);
+  if (differs.empty()) return;
+  throw Error(errcode::usage,
+              "the row of " + table.label() + " did not take Stripe's terms: " + differs,
+              "A trigger or a column's type changed them.",
+              "Correct the row by hand, or take 'db'.");
+}
+
+}  // namespace
+
+void write_from_stripe(const std::string& code) {
+  static Statement conflicts{
+      "SELECT s.promo_table::oid, s.key, s.observed, s.used_before FROM stripe_sync.promo_state s"
+      " WHERE s.state = 'conflict' AND s.code_key = stripe_sync.code_key($1)"};
+  Rows rows;
+  as_extension_owner([&] { rows = conflicts(code); });
+  PromoTables tables;
+  tables.refresh();
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    Error why;
+    PromoTable* table = tables.find(*rows.at(i, 0), why);
+    if (table == nullptr) throw why;
+    const Conflict conflict{*rows.at(i, 1), Observed::parse(rows.at(i, 2).value_or("{}")),
+                            rows.at(i, 3)};
+    if (conflict.observed.rival && conflict.observed.rival_coupon) write_row(*table, conflict);
+  }
+}
+
+}  // namespace stripe_sync::sql
