@@ -64,7 +64,7 @@ void record_history(PromoJob& job, const std::string& account, const std::string
   if (job.replaced.empty() && !another) return;
   const auto failed = in_subtransaction([&] {
     const HistoryTable history = history_table();
-    as_role(table_owner(history.oid), [&] {
+    as_keeper(table_owner(history.oid), [&] {
       std::size_t revision = seen.predecessors.size() - job.replaced.size();
       for (const Replaced& entry : job.replaced)
         insert(history, job, account, mode, ++revision, entry, true);
@@ -92,7 +92,7 @@ void recall_history(PromoJob& job, const std::string& account, const std::string
   if (found.empty()) return;
   const HistoryTable history = named(found);
   const auto failed = in_subtransaction([&] {
-    as_role(table_owner(history.oid), [&] {
+    as_keeper(table_owner(history.oid), [&] {
       const Rows rows = run_once(
           "SELECT h.promotion_code_id, h.times_redeemed FROM " + history.name +
           " h WHERE h.promo_table OPERATOR(pg_catalog.=) " + quote_literal(table_of(job)) +

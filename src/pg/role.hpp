@@ -44,6 +44,15 @@ void as_role(Oid role, const F& f) {
   detail::leave_role(before);
 }
 
+/// The same as the owner of a table of the user's that we made, who may be anybody: with a
+/// search_path nobody else can put things into.
+template <class F>
+void as_keeper(Oid role, const F& f) {
+  const detail::RoleState before = detail::enter_role(role, "pg_catalog, pg_temp");
+  f();
+  detail::leave_role(before);
+}
+
 /// The same as the extension's owner, with a search_path nobody else can put things into.
 template <class F>
 void as_extension_owner(const F& f) {

@@ -107,6 +107,7 @@ Error still_sold(Error reason, const Observed& observed) {
   if (!observed.code) return reason;
   const PromotionCode& code = *observed.code;
   std::string sold = "In Stripe, promotion code " + code.id + " (" + code.code + ") ";
+  if (!code.active && !code.making_room) return reason;  // off by the row's own word
   if (!code.active) {
     sold += "is switched off.";
   } else if (observed.coupon && observed.coupon->id == code.coupon) {

@@ -216,7 +216,9 @@ sub misunderstood
     {
         my (undef, $reason, $detail, $hint) = @{ $wrong{$name} };
         my $row = $rows->{$name} // {};
-        my %seen = (reason => [ $row->{reason}, $reason ], detail => [ $row->{detail}, $detail ], hint => [ $row->{hint}, $hint ],
+        # with what is sold meanwhile, if something is
+        my $sold = $row->{active_in_stripe} ? " In Stripe, promotion code $row->{promotion_code_id} ($row->{code}) goes on as it was: 10 %, once." : '';
+        my %seen = (reason => [ $row->{reason}, $reason ], detail => [ $row->{detail}, ($detail // '') . $sold ], hint => [ $row->{hint}, $hint ],
             state => [ $row->{state}, 'parked' ], status => [ $row->{sync_status}, 'error' ], sqlstate => [ $row->{sqlstate}, 'SY005' ],
             sync_error => [ $row->{sync_error}, join "\n", map { $_ // '' } @$row{qw(reason detail hint)} ]);
         foreach my $part (sort keys %seen)
