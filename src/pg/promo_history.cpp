@@ -20,7 +20,8 @@ HistoryTable named(const Rows& rows) {
 
 HistoryTable history_table() {
   static Statement ensure{
-      "SELECT h.t::oid, format('%I.%I', n.nspname, c.relname) FROM stripe_sync.ensure_history() h(t)"
+      "SELECT h.t::oid, format('%I.%I', n.nspname, c.relname) FROM stripe_sync.ensure_history() "
+      "h(t)"
       " JOIN pg_class c ON c.oid = h.t JOIN pg_namespace n ON n.oid = c.relnamespace"};
   Rows rows;
   as_extension_owner([&] { rows = ensure(); });
@@ -41,19 +42,19 @@ void insert(const HistoryTable& history, const PromoJob& job, const std::string&
   terms.coupon = entry.coupon;
   terms.code = entry.code;
   const std::string ended = over ? "pg_catalog.clock_timestamp()" : "NULL";
-  run_once(
-      "INSERT INTO " + history.name +
-      " AS h (promotion_code_id, coupon_id, promo_table, key, code, revision, terms, times_redeemed,"
-      " created_at, replaced_at, why_replaced, account, mode) VALUES (" +
-      quote_literal(entry.code.id) + ", " + quote_literal(entry.code.coupon) + ", " +
-      quote_literal(table_of(job)) + ", " + quote_literal(job.key) + ", " +
-      quote_literal(entry.code.code) + ", " + std::to_string(revision) + ", " +
-      quote_literal(terms.dump()) + ", " + std::to_string(entry.code.times_redeemed) +
-      ", pg_catalog.clock_timestamp(), " + ended + ", " + literal(entry.why) + ", " +
-      literal(account) + ", " + literal(mode) +
-      ") ON CONFLICT (promotion_code_id) DO UPDATE SET promo_table = excluded.promo_table,"
-      " key = excluded.key, times_redeemed = excluded.times_redeemed, terms = excluded.terms,"
-      " replaced_at = excluded.replaced_at, why_replaced = excluded.why_replaced");
+  run_once("INSERT INTO " + history.name +
+           " AS h (promotion_code_id, coupon_id, promo_table, key, code, revision, terms, "
+           "times_redeemed,"
+           " created_at, replaced_at, why_replaced, account, mode) VALUES (" +
+           quote_literal(entry.code.id) + ", " + quote_literal(entry.code.coupon) + ", " +
+           quote_literal(table_of(job)) + ", " + quote_literal(job.key) + ", " +
+           quote_literal(entry.code.code) + ", " + std::to_string(revision) + ", " +
+           quote_literal(terms.dump()) + ", " + std::to_string(entry.code.times_redeemed) +
+           ", pg_catalog.clock_timestamp(), " + ended + ", " + literal(entry.why) + ", " +
+           literal(account) + ", " + literal(mode) +
+           ") ON CONFLICT (promotion_code_id) DO UPDATE SET promo_table = excluded.promo_table,"
+           " key = excluded.key, times_redeemed = excluded.times_redeemed, terms = excluded.terms,"
+           " replaced_at = excluded.replaced_at, why_replaced = excluded.why_replaced");
 }
 
 }  // namespace
@@ -69,8 +70,8 @@ void record_history(PromoJob& job, const std::string& account, const std::string
       for (const Replaced& entry : job.replaced)
         insert(history, job, account, mode, ++revision, entry, true);
       if (another)
-        insert(history, job, account, mode, seen.predecessors.size() + 1, {*seen.code, seen.coupon, ""},
-               false);
+        insert(history, job, account, mode, seen.predecessors.size() + 1,
+               {*seen.code, seen.coupon, ""}, false);
     });
   });
   if (failed) {
@@ -93,13 +94,13 @@ void recall_history(PromoJob& job, const std::string& account, const std::string
   const HistoryTable history = named(found);
   const auto failed = in_subtransaction([&] {
     as_keeper(table_owner(history.oid), [&] {
-      const Rows rows = run_once(
-          "SELECT h.promotion_code_id, h.times_redeemed FROM " + history.name +
-          " h WHERE h.promo_table OPERATOR(pg_catalog.=) " + quote_literal(table_of(job)) +
-          " AND h.key OPERATOR(pg_catalog.=) " + quote_literal(job.key) +
-          " AND h.account IS NOT DISTINCT FROM " + literal(account) +
-          " AND h.mode IS NOT DISTINCT FROM " + literal(mode) +
-          " AND h.replaced_at IS NOT NULL ORDER BY h.revision");
+      const Rows rows =
+          run_once("SELECT h.promotion_code_id, h.times_redeemed FROM " + history.name +
+                   " h WHERE h.promo_table OPERATOR(pg_catalog.=) " + quote_literal(table_of(job)) +
+                   " AND h.key OPERATOR(pg_catalog.=) " + quote_literal(job.key) +
+                   " AND h.account IS NOT DISTINCT FROM " + literal(account) +
+                   " AND h.mode IS NOT DISTINCT FROM " + literal(mode) +
+                   " AND h.replaced_at IS NOT NULL ORDER BY h.revision");
       for (std::size_t i = 0; i < rows.size(); ++i)
         job.observed.predecessors.push_back({*rows.at(i, 0), std::stoll(*rows.at(i, 1))});
     });

@@ -277,8 +277,8 @@ void SpiPromoStore::tell(PromoJob& job) {
 
 bool SpiPromoStore::gives_up(const std::string& promotion_code, const std::string& text) {
   bool gives = false;
-  const auto failed = in_extension_transaction(
-      [&] { gives = promo_state::gives_up(promotion_code, text); });
+  const auto failed =
+      in_extension_transaction([&] { gives = promo_state::gives_up(promotion_code, text); });
   if (failed) log_error(LOG, *failed);
   return gives;
 }

@@ -53,13 +53,12 @@ void write_row(PromoTable& table, const Conflict& conflict) {
   if (!items.value().empty())
     table.change(conflict.key, {items.value().begin(), items.value().end()});
   // A trigger, a rounding, a policy: what counts is what the row says now.
-  const std::string differs = unlike_stripe(read_row(table, conflict.key), *table.settings(),
-                                            coupon, code, before, now);
+  const std::string differs =
+      unlike_stripe(read_row(table, conflict.key), *table.settings(), coupon, code, before, now);
   if (differs.empty()) return;
-  throw Error(errcode::usage,
-              "the row of " + table.label() + " did not take Stripe's terms: " + differs,
-              "A trigger or a column's type changed them.",
-              "Correct the row by hand, or take 'db'.");
+  throw Error(
+      errcode::usage, "the row of " + table.label() + " did not take Stripe's terms: " + differs,
+      "A trigger or a column's type changed them.", "Correct the row by hand, or take 'db'.");
 }
 
 }  // namespace

@@ -36,9 +36,10 @@ const char* action_of(const Operation& operation, const PromoJob& job) {
 }
 
 Error held_by_another(const std::string& promotion_code) {
-  return Error(errcode::invalid_promo_code,
-               "promotion code " + promotion_code + " of another row has this text until it is pushed",
-               "", "Nothing to do: it goes on when that is done.");
+  return Error(
+      errcode::invalid_promo_code,
+      "promotion code " + promotion_code + " of another row has this text until it is pushed", "",
+      "Nothing to do: it goes on when that is done.");
 }
 
 std::string name_of(const PromoJob& job) {
@@ -88,8 +89,8 @@ Situation PromoEngine::situation(const PromoJob& job) const {
   situation.used_before = uses_before(job.row, job.used_before);
   // What the history says of predecessors is counted there.
   if (!job.used_before) {
-    situation.used_before = std::max<std::int64_t>(
-        0, situation.used_before - job.observed.redeemed_before());
+    situation.used_before =
+        std::max<std::int64_t>(0, situation.used_before - job.observed.redeemed_before());
   }
   situation.mapped =
       map_promo(job.row, *job.settings, prices_.catalog(),
@@ -182,7 +183,8 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
     case Effect::Next::parked:
     case Effect::Next::conflict:
       if (!effect.held_by.empty() && store_.gives_up(effect.held_by, job.code)) {
-        decision.retry = {held_by_another(effect.held_by), backoff(job.attempts + 1, uniform_()), true};
+        decision.retry = {held_by_another(effect.held_by), backoff(job.attempts + 1, uniform_()),
+                          true};
         break;
       }
       job.unsettled.reset();

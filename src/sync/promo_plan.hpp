@@ -172,7 +172,7 @@ struct Situation {
   Identity identity;
   std::optional<Unsettled> unsettled;
   std::optional<Refused> refused;
-  bool take_over = false;  ///< a conflict was decided: the row is right
+  bool take_over = false;          ///< a conflict was decided: the row is right
   std::vector<Replaced> replaced;  ///< filled by absorb()
   /// Uses before the first push. `mapped` is made with these and those of all predecessors. Lowered
   /// by absorb() when a code is adopted, by the uses that it has counted itself.

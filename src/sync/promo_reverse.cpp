@@ -45,8 +45,7 @@ void add_limits(Items& items, const PromotionCode& code, std::int64_t used_befor
     items[item::minimum_amount] = major_units(*code.minimum_amount, code.minimum_amount_currency);
     items[item::currency] = code.minimum_amount_currency;
   }
-  items[item::stripe_customer_id] =
-      code.customer.empty() ? Value() : Value(code.customer);
+  items[item::stripe_customer_id] = code.customer.empty() ? Value() : Value(code.customer);
 }
 
 void add_activity(Items& items, const PromoRow& row, const PromotionCode& code, std::int64_t now) {
