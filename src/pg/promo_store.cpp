@@ -38,11 +38,6 @@ void read_in_flight(const Text& text, PromoJob& job) {
   job.number = stored["number"].integer().value_or(0);
 }
 
-// The text that the row sells in Stripe; empty = none.
-std::string text_held(const PromoJob& job) {
-  return job.observed.code && job.observed.code->active ? job.observed.code->code : std::string();
-}
-
 // Who an error is about.
 const std::string& subject_of(const PromoJob& job) {
   return job.code.empty() ? job.identity.row : job.code;
@@ -87,7 +82,7 @@ bool SpiPromoStore::load(const Rows& due, std::size_t i, PromoJob& job, Error& w
   read_in_flight(due.at(i, 9), job);
   job.take_over = due.at(i, 23) == Text("t");
   if (job.observed.code) job.recorded = job.observed.code->id;
-  job.holds = text_held(job);
+  job.holds = job.observed.sells();
   job.identity = Identity{installation_, due.at(i, 11).value_or(""), *due.at(i, 12),
                           due.at(i, 22).value_or("")};
 
@@ -270,7 +265,7 @@ void SpiPromoStore::write(PromoJob& job, const promo_state::Step& step) {
 // What others of the database learn from a step.
 void SpiPromoStore::tell(PromoJob& job) {
   record_history(job, account_, mode_);
-  const std::string holds = text_held(job);
+  const std::string holds = job.observed.sells();
   if (!job.holds.empty() && !same_code(job.holds, holds)) promo_state::wake_for(job, job.holds);
   job.holds = holds;
 }

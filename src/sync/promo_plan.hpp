@@ -72,6 +72,8 @@ struct Observed {
   std::optional<PromotionCode> rival;
   std::optional<Coupon> rival_coupon;
 
+  /// The text that can be redeemed in Stripe; empty = none.
+  std::string sells() const { return code && code->active ? code->code : std::string(); }
   /// Of all predecessors: no longer left for the code.
   std::int64_t redeemed_before() const;
 

@@ -212,10 +212,6 @@ class FakePromoStore final : public PromoStore {
     return job;
   }
 
-  static std::string text_held(const Observed& observed) {
-    return observed.code && observed.code->active ? observed.code->code : "";
-  }
-
   // Who waits for a text that is free now is due.
   void wake_for(const State& freed, const std::string& text) {
     for (auto& [key, state] : rows)
@@ -225,8 +221,8 @@ class FakePromoStore final : public PromoStore {
   }
 
   void write(State& state, const PromoJob& job) {
-    const std::string held = text_held(Observed::parse(state.observed));
-    if (!held.empty() && held != text_held(job.observed)) wake_for(state, held);
+    const std::string held = Observed::parse(state.observed).sells();
+    if (!held.empty() && held != job.observed.sells()) wake_for(state, held);
     state.observed = job.observed.dump();
     state.revision = job.coupon_revision;
     state.used_before = job.used_before;
