@@ -180,7 +180,7 @@ sub status_rows
 {
     my $rows = row($node, 'app', <<'END')->{rows};
 SELECT jsonb_object_agg(p.name, jsonb_build_object('sync_status', p.sync_status, 'sync_error', p.sync_error, 'coupon', p.stripe_coupon_id,
-  'state', s.state, 'active_in_stripe', s.active_in_stripe, 'promotion_code_id', s.promotion_code_id, 'code', s.code, 'reason', s.reason, 'detail', s.detail, 'hint', s.hint, 'sqlstate', t.sqlstate)) AS rows
+  'state', s.state, 'active_in_stripe', s.active_in_stripe, 'promotion_code_id', s.promotion_code_id, 'reason', s.reason, 'detail', s.detail, 'hint', s.hint, 'sqlstate', t.sqlstate)) AS rows
 FROM promo_codes p JOIN stripe_sync.promo_state t ON t.promo_table = 'promo_codes'::regclass AND t.key = p.id::text
 JOIN stripe_sync_promo_status s ON s.promo_table = t.promo_table AND s.key = t.key
 END
@@ -217,7 +217,7 @@ sub misunderstood
         my (undef, $reason, $detail, $hint) = @{ $wrong{$name} };
         my $row = $rows->{$name} // {};
         # with what is sold meanwhile, if something is
-        my $sold = $row->{active_in_stripe} ? " In Stripe, promotion code $row->{promotion_code_id} ($row->{code}) goes on as it was: 10 %, once." : '';
+        my $sold = $row->{active_in_stripe} ? " In Stripe, promotion code $row->{promotion_code_id} ($name) goes on as it was: 10 %, once." : '';
         my %seen = (reason => [ $row->{reason}, $reason ], detail => [ $row->{detail}, ($detail // '') . $sold ], hint => [ $row->{hint}, $hint ],
             state => [ $row->{state}, 'parked' ], status => [ $row->{sync_status}, 'error' ], sqlstate => [ $row->{sqlstate}, 'SY005' ],
             sync_error => [ $row->{sync_error}, join "\n", map { $_ // '' } @$row{qw(reason detail hint)} ]);
