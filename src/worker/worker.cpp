@@ -318,9 +318,8 @@ bool Worker::round() {
   if (orders_.misfit) return stand_aside();
   fitted_ = true;
   if (!orders_.active || !find_place()) return true;
-  // stripe_sync_rebind(): whoever the key belongs to is accepted. Or created anew: so it is then.
-  const bool rebound = !before.fingerprint.empty() && orders_.fingerprint.empty();
-  if (rebound || before.installation != orders_.installation) {
+  if (before.installation != orders_.installation ||  // stripe_sync_rebind(), or created anew
+      (!before.fingerprint.empty() && orders_.fingerprint.empty())) {
     distrust();
     retry_blocked_at_ = Millis(0);
   }

@@ -215,9 +215,14 @@ class FakePromoStore final : public PromoStore {
   // Who waits for a text that is free now is due.
   void wake_for(const State& freed, const std::string& text) {
     for (auto& [key, state] : rows)
-      if (key != freed.key && state.code == text && !state.lease &&
-          (state.state == "conflict" || state.state == "retrying"))
-        release(state, "pending", clock_.steady());
+      if (key != freed.key && state.code == text) {
+        const bool waits =
+            state.state == "conflict" || state.state == "retrying" || state.state == "parked";
+        if (!state.lease && !waits) continue;
+        ++state.generation;
+        state.changed_at = state.due.emplace(clock_.steady());
+        if (!state.lease) state.state = "pending";
+      }
   }
 
   void write(State& state, const PromoJob& job) {
