@@ -299,8 +299,7 @@ bool Worker::stand_aside() {
     store_blocked(reason, std::nullopt);
   }
   if (!library_preloaded()) {
-    // Another process loads the library anew. It is started again by itself once; from then on by
-    // whoever asks for it.
+    // Another process loads it anew: started again by itself once, then by whoever asks for it.
     if (fitted_) throw Error(sqlstate("57P01"), "the extension was updated");
     return false;
   }
