@@ -26,7 +26,7 @@ namespace {
 Rows known_rows(const Text& code) {
   static Statement select{
       "SELECT c.promo_table::oid, c.key, c.state, s.row_hash, s.used_before, s.observed, s.settled,"
-      "  s.sqlstate, s.reason, s.detail, s.hint, to_jsonb(s.warnings)"
+      "  s.sqlstate, s.reason, s.detail, s.hint, to_jsonb(s.warnings), c.code"
       " FROM stripe_sync.promo_current c LEFT JOIN stripe_sync.promo_state s"
       "   ON s.promo_table = c.promo_table AND s.key = c.key"
       " WHERE NOT c.deleted"
@@ -177,14 +177,15 @@ void fix_row(Fix& fix, const Known& known, Attached& attached) {
   std::optional<PromoTable::Found> found;
   table.as_owner([&] { found = table.read(known.key()); });
   if (!found) return;
-  for (const Repair& repair : repairs_of(examined(known, table, *found))) {
+  const std::vector<Repair> repairs = repairs_of(examined(known, table, *found));
+  if (fix.apply && !repairs.empty()) require_update(table);
+  for (const Repair& repair : repairs) {
     const bool now = fix.apply && (fix.named || !repair.touches_money);
     Text outcome(fix.apply ? "left: it touches money, name the code" : "would be changed");
     const std::string* code = found->row.get(item::code);
     Text next =
         "SELECT * FROM stripe_sync_fix(" + quote_literal(code ? *code : "") + ", apply => true);";
     if (now) {
-      require_update(table);
       const auto failed = in_subtransaction([&] {
         // What was judged is what is changed.
         std::optional<PromoTable::Found> locked;
@@ -204,6 +205,15 @@ void fix_row(Fix& fix, const Known& known, Attached& attached) {
                       change.value, repair.why, outcome, next});
     }
   }
+}
+
+// Among all, a row that can't be had is not in the way of the others.
+void try_row(Fix& fix, const Known& known, Attached& attached) {
+  const auto failed = in_subtransaction([&] { fix_row(fix, known, attached); });
+  if (!failed) return;
+  if (fix.named) throw *failed;
+  fix.result.add({known.column(12), known.column(0), known.key(), Text(), Text(), Text(), Text(),
+                  "failed: " + failed->message, text_or_null(failed->hint)});
 }
 
 }  // namespace
@@ -228,7 +238,7 @@ STRIPE_SYNC_FUNCTION(stripe_sync_fix) {
     if (fix.named) as_extension_owner([&] { require(code); });
     const Rows rows = known_rows(code);
     Attached attached;
-    for (std::size_t i = 0; i < rows.size(); ++i) fix_row(fix, {rows, i}, attached);
+    for (std::size_t i = 0; i < rows.size(); ++i) try_row(fix, {rows, i}, attached);
   });
   if (fix.result.empty()) {
     log_line(NOTICE, fix.named ? "nothing of this code can be fixed without you: "

@@ -148,6 +148,12 @@ SET ROLE regress_stripe_sync_helper;
 SELECT promo_code, outcome FROM stripe_sync_fix('GOOD', apply => true);
 RESET ROLE;
 SELECT voucher, description FROM promo WHERE id = 50;
+-- a table that the caller may not write is not in the way of the others
+INSERT INTO promo (id, voucher, discount_type, discount_value, duration) VALUES (51, ' FINE', 'percentage', 10, 'forever');
+INSERT INTO other VALUES (' ALONE');
+SET ROLE regress_stripe_sync_helper;
+SELECT promo_code, promo_table, column_name, outcome FROM stripe_sync_fix(apply => true);
+RESET ROLE;
 
 -- promo_valid: one row, whatever is asked
 GRANT EXECUTE ON FUNCTION stripe_sync_promo_valid TO regress_stripe_sync_helper;

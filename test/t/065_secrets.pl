@@ -149,6 +149,8 @@ foreach my $echo (@echoes)
         my $state = $node->safe_psql('app', "SELECT state FROM stripe_sync.promo_state WHERE code = '$code'");
         return (scalar($state !~ /sending/), $state);
     });
+    # a new number refused as used by another database stops everything
+    $node->safe_psql('app', q{SELECT stripe_sync_rebind('keep')}) if $what eq 'an idempotency error';
     $node->safe_psql('app', 'SELECT stripe_sync_promo()');  # also where it blocked everything
 }
 my $redirect = $sandbox->fault('redirect', match => { method => 'POST' }, location => "http://127.0.0.1/$key");
