@@ -70,6 +70,9 @@ UNIT_OBJS = $(addprefix $(UNIT_DIR)/,$(UNIT_SRCS:.cpp=.o))
 UNIT_FLAGS = -std=c++20 -g -O1 -Wall -Wextra -Wshadow $(WERROR) -Isrc -Itest/unit -MMD -MP \
 	-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 
+# Half the time goes into optimising tests.
+$(UNIT_DIR)/test/%.o: UNIT_FLAGS += -O0
+
 $(UNIT_DIR)/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(UNIT_FLAGS) -c -o $@ $<

@@ -20,7 +20,6 @@ BEGIN ATOMIC
     ('stripe_sync_resume', 'operator'),
     ('stripe_sync_stop', 'operator'),
     ('stripe_sync_inspect', 'operator'),
-    ('stripe_sync_diff', 'operator'),
     ('stripe_sync_fix', 'operator'),
     ('stripe_sync_resolve', 'operator'),
     -- of no level: EXECUTE is granted by name, to the owners of promo tables ...

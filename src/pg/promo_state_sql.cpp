@@ -188,12 +188,13 @@ void set_aside(const PromoJob& job, const Error& why) {
 }
 
 void wake_for(const PromoJob& job, const std::string& text) {
-  // One under way may have been refused just before: by the generation it is looked at again.
+  // One under way may have been refused just before: by the generation it is looked at again. What
+  // is left alone or held by now stays so.
   static Statement update{
       "UPDATE stripe_sync.promo_state SET state = 'pending', settled = NULL,"
       " next_attempt = clock_timestamp(), generation = generation + 1 WHERE ctid IN"
       " (SELECT s.ctid FROM stripe_sync.promo_state s WHERE s.code_key = stripe_sync.code_key($3)"
-      "  AND (s.lease IS NOT NULL OR s.state IN ('conflict', 'retrying', 'parked'))"
+      "  AND s.state IN ('sending', 'conflict', 'retrying', 'parked')"
       "  AND (s.promo_table::oid, s.key) <> ($1::oid, $2) FOR UPDATE SKIP LOCKED)"};
   as_extension_owner([&] { update(job.table, job.key, text); });
 }

@@ -63,10 +63,8 @@ void find_worker() {
   worker_proc = worker_pid != 0 ? BackendPidGetProc(worker_pid) : nullptr;
 }
 
-// Plain C. Before the commit it may still fail, in it nothing may. Looked for as late as can be: a
-// worker that starts after this sees the commit in its first rounds.
+// Plain C: runs at commit, where nothing may fail.
 extern "C" void at_transaction_end(XactEvent event, void*) {
-  if (event == XACT_EVENT_PRE_COMMIT && wake_pending) find_worker();
   if (event == XACT_EVENT_COMMIT && wake_pending && known_worker_lives()) {
     SetLatch(&worker_proc->procLatch);
   }
@@ -113,7 +111,11 @@ bool wake_worker() {
   });
 }
 
+// Looked for here, where a failure is the trigger's to catch, and not the application's. A worker
+// that starts before the commit sees it in its first rounds.
 void wake_worker_at_commit() {
+  if (wake_pending && known_worker_lives()) return;
+  pg_call([] { find_worker(); });
   wake_pending = true;
 }
 

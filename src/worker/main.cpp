@@ -116,6 +116,7 @@ void serve(Datum) {
     pgstat_report_appname("stripe_sync worker");
     SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
     SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+    no_transaction_timeout();
     SetConfigOption("jit", "off", PGC_SUSET, PGC_S_OVERRIDE);
     // Only numbers must not be lost (SpiPromoStore::number); the rest is found out again.
     SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
