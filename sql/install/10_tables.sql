@@ -93,6 +93,7 @@ CREATE TABLE stripe_sync.promo_state (
   state text NOT NULL DEFAULT 'pending',
   off boolean NOT NULL DEFAULT false,
   deleted boolean NOT NULL DEFAULT false,
+  seen_gone text,
   generation bigint NOT NULL DEFAULT 1,
   changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   row_hash bigint,
@@ -120,6 +121,7 @@ CREATE TABLE stripe_sync.promo_state (
 );
 COMMENT ON TABLE stripe_sync.promo_state IS 'One row per promo code: what it should be, what Stripe was last seen to hold, what comes next. The truth of which the sync columns are a projection';
 COMMENT ON COLUMN stripe_sync.promo_state.generation IS 'Counts changes of the promo row; a push that ends under another generation than it began with leaves the row due';
+COMMENT ON COLUMN stripe_sync.promo_state.seen_gone IS 'deleted or left: the row''s deletion was seen, but not whether before or after it was changed; if it is not there when it is claimed, that is what happened';
 COMMENT ON COLUMN stripe_sync.promo_state.settled IS 'State that the row with this row_hash led to: a row that was touched but not changed goes back to it without a request';
 COMMENT ON COLUMN stripe_sync.promo_state.in_flight IS 'The numbered write whose outcome is not known yet, committed before it is sent';
 COMMENT ON COLUMN stripe_sync.promo_state.take_over IS 'A conflict was decided for the row: the promotion code in its way is replaced';
@@ -151,7 +153,7 @@ CREATE TABLE stripe_sync.promo_inbox (
 ALTER TABLE stripe_sync.promo_inbox REPLICA IDENTITY FULL;
 CREATE INDEX promo_inbox_number ON stripe_sync.promo_inbox (promo_table, number);
 COMMENT ON TABLE stripe_sync.promo_inbox IS 'What promo rows went through and promo_state does not know yet: only appended to, so that no writer waits or fails; taken over by the worker in the order of the numbers';
-COMMENT ON COLUMN stripe_sync.promo_inbox.number IS 'One per statement, taken while it holds its row locks: changes of one key have the numbers'' order, whoever commits first';
+COMMENT ON COLUMN stripe_sync.promo_inbox.number IS 'One per statement, taken while it holds its row locks: changes of one key have the numbers'' order, whoever commits first; but what a trigger does within a statement is numbered before it';
 COMMENT ON COLUMN stripe_sync.promo_inbox.change IS 'changed (the row is there), attached (the same, and its table was attached anew), deleted, left (deleted while it was manual), truncated (every row is gone), retried (look again)';
 COMMENT ON COLUMN stripe_sync.promo_inbox.key IS 'NULL = all of the table';
 COMMENT ON COLUMN stripe_sync.promo_inbox.promotion_code_id IS 'What the row shows: the state that knows this code goes along when the row''s key has changed';

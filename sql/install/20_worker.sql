@@ -199,11 +199,11 @@ BEGIN ATOMIC
   DELETE FROM stripe_sync.promo_state WHERE deleted;
   UPDATE stripe_sync.promo_state SET observed = NULL, coupon_id = NULL, promotion_code_id = NULL,
     in_flight = NULL, row_hash = NULL, settled = NULL, used_before = NULL, lease = NULL, attempts = 0,
-    state = 'pending', next_attempt = clock_timestamp(), changed_at = clock_timestamp(),
-    generation = generation + 1
-  WHERE state NOT IN ('excluded', 'missing');
+    state = CASE WHEN state IN ('excluded', 'missing') THEN state ELSE 'pending' END,
+    next_attempt = CASE WHEN state NOT IN ('excluded', 'missing') THEN clock_timestamp() END,
+    changed_at = clock_timestamp(), generation = generation + 1;
 END;
-COMMENT ON FUNCTION stripe_sync.forget_stripe() IS 'Forgets what was seen in Stripe: every row is looked up or made anew';
+COMMENT ON FUNCTION stripe_sync.forget_stripe() IS 'Forgets what was seen in Stripe: every row is looked up or made anew, but those that are left alone or held';
 
 CREATE FUNCTION @extschema@.stripe_sync_rebind(installation text DEFAULT 'keep') RETURNS void
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -16,14 +16,18 @@ CREATE VIEW stripe_sync.promo_change AS
 COMMENT ON VIEW stripe_sync.promo_change IS 'The inbox, row by row';
 
 -- A retry says nothing of the row, and holds no lock that would order it: it never has the last word.
+-- What an application's trigger does to a row of the statement that it runs in is appended before
+-- that statement, though it happened after it: of a row that it deleted, a change is the last.
 CREATE FUNCTION stripe_sync.last_changes(promo_table regclass, numbers bigint[])
-RETURNS TABLE (key text, change text, code text, off boolean, promotion_code_id text, together bigint, changed_at timestamptz, again boolean)
+RETURNS TABLE (key text, change text, code text, off boolean, promotion_code_id text, together bigint, changed_at timestamptz, again boolean,
+  seen_gone text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN QUERY
     SELECT DISTINCT ON (c.key) c.key, c.change, c.code, c.off, c.promotion_code_id, c.together, c.changed_at,
-      bool_or(c.change IN ('attached', 'retried')) OVER (PARTITION BY c.key)
+      bool_or(c.change IN ('attached', 'retried')) OVER (PARTITION BY c.key),
+      max(c.change) FILTER (WHERE c.change IN ('deleted', 'left') AND (c.together > 10) IS NOT TRUE) OVER (PARTITION BY c.key, c.changed_by)
     FROM stripe_sync.promo_change c
     WHERE c.promo_table = last_changes.promo_table AND c.number = ANY (numbers)
     ORDER BY c.key, c.change = 'retried', c.number DESC;
@@ -101,6 +105,8 @@ BEGIN
       attempts = 0,
       next_attempt = CASE WHEN l.state = 'pending' THEN clock_timestamp() END,
       changed_at = l.changed_at,
+      seen_gone = CASE WHEN l.there
+        THEN coalesce(l.seen_gone, CASE WHEN s.deleted THEN CASE s.state WHEN 'excluded' THEN 'left' ELSE 'deleted' END END) END,
       generation = s.generation + 1,
       -- what a row led to holds if it was only touched
       (settled, sqlstate, reason, detail, hint, warnings) = (
@@ -116,9 +122,10 @@ BEGIN
         SELECT NULL, NULL, NULL, NULL, NULL,
           ARRAY['the row is deleted, its promotion code ' || s.promotion_code_id || ' is still active in Stripe: sync_status was manual']
         WHERE l.change = 'left' AND s.observed #>> '{promotion_code,active}' = 'true')
-    FROM last l WHERE s.promo_table = promo_table AND s.key = l.key)
-  INSERT INTO stripe_sync.promo_state (promo_table, key, code, off, changed_at)
-  SELECT promo_table, l.key, l.code, l.off, l.changed_at FROM last l
+    FROM last l WHERE s.promo_table = promo_table AND s.key = l.key
+      AND NOT (l.change = 'retried' AND (s.state = 'missing' OR s.deleted AND s.state = 'excluded')))
+  INSERT INTO stripe_sync.promo_state (promo_table, key, code, off, changed_at, seen_gone)
+  SELECT promo_table, l.key, l.code, l.off, l.changed_at, l.seen_gone FROM last l
   WHERE l.there AND NOT EXISTS (SELECT FROM stripe_sync.promo_state s WHERE s.promo_table = promo_table AND s.key = l.key);
 END
 $$;
@@ -157,10 +164,11 @@ CREATE VIEW stripe_sync.promo_current AS
   FROM stripe_sync.promo_state s
   WHERE NOT EXISTS (SELECT FROM stripe_sync.promo_change c WHERE c.promo_table = s.promo_table AND c.key = s.key)
   UNION ALL
-  SELECT c.promo_table, c.key, coalesce(c.code, s.code), stripe_sync.code_key(coalesce(c.code, s.code)), 'pending', c.off, c.gone, c.since,
+  SELECT c.promo_table, c.key, coalesce(c.code, s.code), stripe_sync.code_key(coalesce(c.code, s.code)), 'pending', coalesce(c.off, c.gone OR s.off),
+    CASE c.change WHEN 'retried' THEN s.deleted ELSE c.gone END, c.since,
     s.observed, s.coupon_id, s.promotion_code_id, 0, c.since, s.attempted_at, s.synced_at, s.action, NULL, NULL, NULL, NULL, NULL, c.at_commit
   FROM (
-    SELECT DISTINCT ON (i.promo_table, i.key) i.promo_table, i.key, i.code, i.off, i.change IN ('deleted', 'left', 'truncated') AS gone,
+    SELECT DISTINCT ON (i.promo_table, i.key) i.promo_table, i.key, i.change, i.code, i.off, i.change IN ('deleted', 'left', 'truncated') AS gone,
       min(i.changed_at) OVER w AS since,
       coalesce(bool_or(i.changed_by = pg_current_xact_id_if_assigned()) OVER w, false) AS at_commit
     FROM stripe_sync.promo_change i

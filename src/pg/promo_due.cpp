@@ -45,9 +45,11 @@ void SpiPromoStore::retry_now() {
 
 bool SpiPromoStore::clear_leases() {
   static Statement clear{
-      "UPDATE stripe_sync.promo_state SET lease = NULL, state = 'pending',"
-      " next_attempt = clock_timestamp() WHERE ctid IN (SELECT s.ctid FROM stripe_sync.promo_state "
-      "s"
+      // A change that was taken over meanwhile has said what the row's state is.
+      "UPDATE stripe_sync.promo_state SET lease = NULL,"
+      " state = CASE state WHEN 'sending' THEN 'pending' ELSE state END,"
+      " next_attempt = CASE state WHEN 'sending' THEN clock_timestamp() ELSE next_attempt END"
+      " WHERE ctid IN (SELECT s.ctid FROM stripe_sync.promo_state s"
       "   WHERE s.lease < $1::bigint FOR UPDATE SKIP LOCKED)"};
   static Statement left{"SELECT 1 FROM stripe_sync.promo_state WHERE lease < $1::bigint LIMIT 1"};
   bool cleared = false;

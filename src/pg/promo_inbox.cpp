@@ -48,7 +48,10 @@ bool SpiPromoStore::take_changes(const Text& table) {
   if (may_pass(*failed)) return false;
   log_error(LOG, *failed);
   if (!is_its_own(*failed)) return false;
-  if (inbox_rows_ == 1) set_aside_oldest(table, *failed);
+  if (inbox_rows_ == 1) {
+    set_aside_oldest(table, *failed);
+    set_aside_changes_ = true;
+  }
   inbox_rows_ = std::max(inbox_rows_ / 2, 1);
   return true;
 }

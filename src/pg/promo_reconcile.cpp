@@ -47,7 +47,7 @@ void mark_missing(Oid table, const Text& keys, const Text& there) {
       " FROM (SELECT u.key COLLATE \"C\" FROM unnest($2::text[]) u(key)"
       "   EXCEPT SELECT t.key COLLATE \"C\" FROM unnest($3::text[]) t(key)) gone(key)"
       " WHERE s.promo_table = $1::oid AND s.key = gone.key AND NOT s.deleted"
-      "   AND NOT EXISTS (SELECT FROM stripe_sync.promo_change c"
+      "   AND s.seen_gone IS NULL AND NOT EXISTS (SELECT FROM stripe_sync.promo_change c"
       "     WHERE c.promo_table = s.promo_table AND c.key = s.key)"};
   as_extension_owner([&] {
     update(std::to_string(table), keys, there, sqlstate_text(errcode::usage),
@@ -114,6 +114,7 @@ void reconcile_table(PromoTable& table) {
 }  // namespace
 
 bool SpiPromoStore::reconcile() {
+  set_aside_changes_ = false;
   bool whole = true;
   std::vector<std::string> oids;
   auto failed = in_extension_transaction([&] {

@@ -58,7 +58,7 @@ Rows lock_due(int limit) {
       "  CASE WHEN s.state = 'pending' AND s.in_flight IS NULL AND NOT s.deleted"
       "    AND (s.wake_at IS NULL OR s.wake_at > clock_timestamp()) THEN s.settled END, s.row_hash,"
       "  s.sqlstate, s.reason, s.detail, s.hint, to_jsonb(s.warnings),"
-      "  extract(epoch FROM s.wake_at)::bigint, i.copy_of, s.take_over"
+      "  extract(epoch FROM s.wake_at)::bigint, i.copy_of, s.take_over, s.off, s.seen_gone"
       " FROM stripe_sync.promo_state s CROSS JOIN stripe_sync.installation i"
       " LEFT JOIN pg_class c ON c.oid = s.promo_table LEFT JOIN pg_namespace n ON n.oid = "
       "c.relnamespace"
@@ -98,6 +98,25 @@ std::optional<std::int64_t> lock_leased(const PromoJob& job) {
   return std::stoll(*rows.single());
 }
 
+void correct(const PromoJob& job) {
+  static Statement update{
+      "UPDATE stripe_sync.promo_state SET code = $4, off = $5::boolean, lease = NULL,"
+      " state = 'pending', next_attempt = clock_timestamp()"
+      " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint"};
+  const std::string* code = job.row.get(item::code);
+  as_extension_owner([&] {
+    update(job.table, job.key, std::to_string(job.lease), code == nullptr ? Text() : Text(*code),
+           flag(says_off(job.row)));
+  });
+}
+
+void append_gone(const PromoJob& job, const Text& change) {
+  static Statement insert{
+      "INSERT INTO stripe_sync.promo_inbox (number, promo_table, change, key)"
+      " VALUES (0, $1::oid, $2, $3)"};
+  as_extension_owner([&] { insert(job.table, change, job.key); });
+}
+
 bool in_inbox(const PromoJob& job) {
   static Statement select{
       "SELECT 1 FROM stripe_sync.promo_change c WHERE c.promo_table = $1::oid AND c.key = $2 LIMIT "
@@ -130,6 +149,7 @@ void write(const PromoJob& job, const Step& step) {
       " warnings = CASE WHEN $15 <> '[]' THEN ARRAY(SELECT jsonb_array_elements_text($15::jsonb)) "
       "END,"
       " observed = $16::jsonb, in_flight = $17::jsonb, coupon_id = $18, promotion_code_id = $19,"
+      " seen_gone = CASE WHEN $22 IS NULL THEN s.seen_gone END,"
       " take_over = s.take_over AND $4 IN ('pending', 'sending', 'retrying'),"
       " coupon_revision = $20::int, used_before = $21::bigint,"
       " row_hash = CASE WHEN NOT $25::boolean THEN coalesce($22::bigint, s.row_hash) END, action = "

@@ -21,6 +21,13 @@ Rows lock_due(int limit);
 /// Puts a fencing token on a row.
 void lease(const PromoJob& job);
 
+/// The promo row is not what its state says of code and off, by which claims are ordered: the state
+/// takes them from the row that was read, and is due again.
+void correct(const PromoJob& job);
+
+/// Appends that the row is gone, as what happened first: whoever makes it again has the last word.
+void append_gone(const PromoJob& job, const Text& change);
+
 /// Generation of a row under our lease, locked; nothing if it is no longer ours.
 std::optional<std::int64_t> lock_leased(const PromoJob& job);
 

@@ -133,6 +133,14 @@ std::optional<Settled> unchanged(const Rows& due, std::size_t i, const PromoJob&
   return settled;
 }
 
+// What other triggers made of the row within a statement is seen only now.
+bool is_as_known(const Rows& due, std::size_t i, const PromoJob& job) {
+  if (job.deleted) return true;
+  const std::string* code = job.row.get(item::code);
+  return (code == nullptr ? "" : *code) == job.code &&
+         says_off(job.row) == (due.at(i, 24) == Text("t"));
+}
+
 // One due row: claimed, judged, and the judgement written.
 std::optional<PromoStore::Claimed> SpiPromoStore::claim_row(const Rows& due, std::size_t i,
                                                             const Decide& decide) {
@@ -145,9 +153,17 @@ std::optional<PromoStore::Claimed> SpiPromoStore::claim_row(const Rows& due, std
   Error why;
   Decision decision;
   if (load(due, i, job, why)) {
+    if (!is_as_known(due, i, job)) {
+      promo_state::correct(job);
+      return std::nullopt;
+    }
     const auto settled = unchanged(due, i, job);
     decision = settled ? Decision{std::nullopt, *settled, std::nullopt, false} : decide(job);
   } else if (may_pass(why) || (why.message.empty() && promo_state::in_inbox(job))) {
+    put_back(job);
+    return std::nullopt;
+  } else if (why.message.empty() && due.at(i, 25)) {
+    promo_state::append_gone(job, due.at(i, 25));
     put_back(job);
     return std::nullopt;
   } else if (Error broken; !tables_.find(job.table, broken)) {
@@ -416,18 +432,6 @@ void SpiPromoStore::save_retry(PromoJob& job, const Decision::Retry& retry) {
   step.reason = retry.reason;
   write(job, step);
   promo_state::note_error(subject_of(job), retry.reason);
-}
-
-void SpiPromoStore::release(const PromoJob& job) {
-  const auto failed = in_extension_transaction([&] {
-    if (!promo_state::lock_leased(job)) return;
-    promo_state::Step step;
-    step.state = "pending";
-    step.due_in = Millis(0);
-    step.attempts = job.attempts;
-    promo_state::write(job, step);
-  });
-  if (failed) log_error(LOG, *failed);
 }
 
 }  // namespace stripe_sync::pg

@@ -38,7 +38,6 @@ class SpiPromoStore final : public PromoStore {
  public:
   Claims claim(int limit, const Decide& decide) override;
   Saved save(PromoJob& job, const Decision& decision) override;
-  void release(const PromoJob& job) override;
   bool gives_up(const std::string& promotion_code, const std::string& text) override;
   std::optional<Millis> next_due() override;
   void retry_now() override;
@@ -52,6 +51,10 @@ class SpiPromoStore final : public PromoStore {
 
   /// Takes changes over from the inbox, so many that it is soon done; whether more wait.
   bool take_inbox();
+
+  /// Whether a change was found since the last comparison that can't be taken over: the next finds
+  /// it.
+  bool has_set_aside() const { return set_aside_changes_; }
 
   /// Compares every attached table with what was taken from it: rows that changed, appeared or
   /// vanished without our triggers. False if the application's locks kept one from being compared.
@@ -77,7 +80,8 @@ class SpiPromoStore final : public PromoStore {
   /// Some tenths of a second's work: answers of Stripe's wait meanwhile.
   static constexpr int most_inbox_rows = 10'000;
   int inbox_rows_ = most_inbox_rows;  ///< taken over at a time: fewer while something is wrong
-  std::int64_t first_lease_ = 0;      ///< older ones are another worker's
+  bool set_aside_changes_ = false;
+  std::int64_t first_lease_ = 0;  ///< older ones are another worker's
   std::string installation_;
   std::string account_;
   std::string mode_;

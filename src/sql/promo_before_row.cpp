@@ -226,8 +226,9 @@ HeapTuple before_row(FunctionCallInfo fcinfo, const TriggerData* trigger) {
   const int status = columns.sync[SyncColumns::status];
   const std::string shown = text_of(row, tuple, status);
   const bool left_alone = shown == "manual";
-  const bool changed =
-      !update || key_changed(trigger, columns) || watched_changed(trigger, columns);
+  // What was changed while it was manual was looked at by nobody.
+  const bool changed = !update || text_of(trigger->tg_trigtuple, tuple, status) == "manual" ||
+                       key_changed(trigger, columns) || watched_changed(trigger, columns);
   if (left_alone || !changed) return row;
   Replacement replacement(tuple);
   const int error = columns.sync[SyncColumns::error];

@@ -99,9 +99,6 @@ class PromoStore {
   /// is off or has another one by now.
   virtual bool gives_up(const std::string& promotion_code, const std::string& text) = 0;
 
-  /// Lets a job go without a result, due again at once.
-  virtual void release(const PromoJob& job) = 0;
-
   /// Time until a row is due; nothing = none waits.
   virtual std::optional<Millis> next_due() = 0;
 

@@ -59,6 +59,7 @@ class Worker {
   void serve_push(std::int64_t number);
   void serve_check(std::int64_t number);
   Millis reconcile_every() const;
+  Millis soon() const { return 20 * reconcile_took_ + Millis(1'000); }
   void reconcile_if_due();
   void block(const Error& reason);
   void unblock();
@@ -206,9 +207,7 @@ void Worker::serve_push(std::int64_t number) {
       retry_blocked_at_ = Millis(0);
       check_key();
     }
-    const bool cheap =
-        !reconciled_at_ || clock_.steady() - *reconciled_at_ > 20 * reconcile_took_ + Millis(1'000);
-    if (cheap) reconciled_at_.reset();
+    if (reconciled_at_ && clock_.steady() - *reconciled_at_ > soon()) reconciled_at_.reset();
     if (!forbidden_) store_.retry_now();
   }
   if (account_.under_way()) return;
@@ -259,6 +258,7 @@ void Worker::serve_check(std::int64_t number) {
 
 // A large table is compared less often: at most a hundredth of the time goes into it.
 Millis Worker::reconcile_every() const {
+  if (store_.has_set_aside()) return soon();
   return std::max(Millis(1000LL * guc::reconcile_interval), 100 * reconcile_took_);
 }
 

@@ -95,6 +95,15 @@ SELECT stripe_sync_retry('C2');
 UPDATE t SET is_active = false WHERE id = 2;
 CALL pg_temp.take_over();
 SELECT key, state, settled, deleted, off FROM stripe_sync.promo_state ORDER BY key;
+-- nor what was let go or is held by the time it is taken over
+CALL pg_temp.fill(3);
+SELECT stripe_sync_retry('C1') + stripe_sync_retry('C2') + stripe_sync_retry('C3');
+UPDATE stripe_sync.promo_state SET deleted = true, off = true, state = 'excluded' WHERE key = '1';
+UPDATE stripe_sync.promo_state SET state = 'missing' WHERE key = '2';
+UPDATE stripe_sync.promo_state SET deleted = true, off = true WHERE key = '3';
+SELECT key, state, off, deleted FROM stripe_sync.promo_current ORDER BY key;
+CALL pg_temp.take_over();
+SELECT key, state, off, deleted, next_attempt IS NOT NULL AS due FROM stripe_sync.promo_state ORDER BY key;
 
 -- many changes of one key are one
 CALL pg_temp.fill(2);

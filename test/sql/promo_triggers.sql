@@ -117,6 +117,12 @@ SELECT sync_status, sync_error FROM pg_temp.seen;
 CALL pg_temp.settle();
 UPDATE t SET sync_status = 'pending';
 SELECT sync_status, state, off, due FROM pg_temp.seen;
+-- left by a value of the user's own, too
+CALL pg_temp.settle();
+UPDATE t SET sync_status = 'manual', discount_value = 40;
+CALL pg_temp.settle();
+UPDATE t SET sync_status = 'synced';
+SELECT sync_status, state, due FROM pg_temp.seen;
 -- a manual row's code is left as it is, also when the row is deleted, before or after the worker saw it, or gets another key
 CALL pg_temp.fill(1);
 UPDATE t SET sync_status = 'manual';

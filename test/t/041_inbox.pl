@@ -55,6 +55,18 @@ sql("SELECT stripe_sync_resolve(NULL, 'db')");
 is(sql('SELECT stripe_sync_wait()'), 't', 'confirmed');
 is(scalar(grep { $_->{active} } map { $sandbox->codes($_) } 'HELD', map { "HELD-$_" } 1 .. 12), 0, 'then they are off');
 
+# the worker dies before it hears what became of it: whoever follows finds it let go
+stalled('KILLED');
+app("BEGIN; UPDATE promo_codes SET sync_status = 'manual'; DELETE FROM promo_codes; COMMIT");
+inbox_empty('set to manual and deleted while it is being made');
+sql('CHECKPOINT');  # the worker need not have waited for its commit to be on disk
+my $killed = worker_pid($node, 'app');
+kill 'KILL', $killed;
+$sandbox->clear_faults;
+await('another worker', sub { my $pid = eval { worker_pid($node, 'app') } // $killed; return ($pid ne $killed, $pid) }, 120);
+is(sql("SELECT stripe_sync_wait('2 min')"), 't', 'has nothing left to do');
+is(sql(sprintf($state, 'KILLED')), 'excluded|t|f|', 'with what was let go');
+
 # --- a change that can't be taken over ----------------------------------------------------------------
 
 my $worker = worker_pid($node, 'app');
@@ -70,8 +82,6 @@ inbox_empty('nothing is left waiting');
 is(statuses($node, 'app', "code IN ('BESIDE', 'POISON')"), "BESIDE pending\nPOISON pending", 'but its own statement');
 is(sql("SELECT subject, sqlstate, message ~ 'damaged' FROM stripe_sync_errors WHERE message ~ 'damaged' LIMIT 1"), 'worker|23514|t', 'and the reason is told');
 sql('ALTER TABLE stripe_sync.promo_state DROP CONSTRAINT damaged');
-sql('ALTER SYSTEM SET stripe_sync.reconcile_interval = 1');
-$node->reload;
 await_codes($node, 'app', 'mended, the comparison finds them', 'BESIDE', 'POISON');
 is(worker_pid($node, 'app'), $worker, 'by the same worker');
 
@@ -103,5 +113,39 @@ sql('SELECT stripe_sync_start()');
 is(sql("SELECT stripe_sync_wait('5 min')"), 't', 'deleted while no worker ran');
 is(sql("SELECT state, deleted FROM stripe_sync.promo_state WHERE code = 'AFTER-1'"), 'synced|t', 'switched off, not missing');
 is(($sandbox->codes('AFTER-1'))[0]{active}, JSON::PP::false(), 'in Stripe, too');
+
+# --- triggers of the application's that change or delete the row once more -------------------------------
+
+app(<<'SQL');
+CREATE TABLE archive (code text);
+CREATE FUNCTION write_again() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.code LIKE 'DRAFT-%' THEN
+    UPDATE promo_codes SET code = replace(NEW.code, 'DRAFT', 'FINAL') WHERE id = NEW.id;
+  ELSIF NEW.code LIKE 'ARCHIVED-%' AND NOT NEW.is_active THEN
+    INSERT INTO archive VALUES (NEW.code);
+    DELETE FROM promo_codes WHERE id = NEW.id;
+  ELSIF NEW.code LIKE 'RENEWED-%' AND NOT NEW.is_active THEN
+    DELETE FROM promo_codes WHERE id = NEW.id;
+    INSERT INTO promo_codes SELECT (jsonb_populate_record(NEW, '{"is_active": true, "discount_value": 35}')).*;
+  END IF;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER write_again AFTER INSERT OR UPDATE ON promo_codes FOR EACH ROW EXECUTE FUNCTION write_again();
+SQL
+insert_codes($node, 'app', 'DRAFT-1');
+await_codes($node, 'app', 'the code is what the trigger made of it', 'FINAL-1');
+is(sql("SELECT code, off FROM stripe_sync.promo_state WHERE code IN ('DRAFT-1', 'FINAL-1')"), 'FINAL-1|f', 'and known by that');
+is(scalar($sandbox->codes('DRAFT-1')), 0, 'the other was never sold');
+insert_codes($node, 'app', 'ARCHIVED-1', 'ARCHIVED-2', 'RENEWED-1');
+await_codes($node, 'app', 'codes', 'ARCHIVED-1', 'ARCHIVED-2', 'RENEWED-1');
+app("UPDATE promo_codes SET sync_status = 'manual' WHERE code = 'ARCHIVED-2'");
+app("UPDATE promo_codes SET is_active = false WHERE code ~ '^(ARCHIVED|RENEWED)-'");
+is(sql("SELECT stripe_sync_wait('2 min')"), 't', 'archived when switched off');
+is(sql("SELECT code, state, deleted FROM stripe_sync.promo_state WHERE code ~ '^(ARCHIVED|RENEWED)-' ORDER BY 1"),
+    "ARCHIVED-1|synced|t\nARCHIVED-2|excluded|t\nRENEWED-1|synced|f", 'is deleted, as any other row; what is there again goes on');
+is(join(' ', map { $_ . ($sandbox->codes($_) && grep({ $_->{active} } $sandbox->codes($_)) ? ' on' : ' off') } 'ARCHIVED-1', 'ARCHIVED-2', 'RENEWED-1'),
+    'ARCHIVED-1 off ARCHIVED-2 on RENEWED-1 on', 'in Stripe, too');
 
 finish($node);

@@ -73,6 +73,32 @@ await_codes($node, 'app', 'the original goes on', 'ORIGINAL');
 is(join(' ', map { $_->{params}{code} // () } $sandbox->writes($mark)), 'ORIGINAL',
     'all this time only the original wrote to Stripe');
 
+# --- a copy beside the original, with the same key --------------------------------------------------
+
+# What it took over from the original's rows that are the user's, or held, is not its own.
+$node->safe_psql('postgres', 'CREATE DATABASE beside');
+$node->command_ok([ 'pg_restore', '--exit-on-error', '-d', $node->connstr('beside'), $dump ],
+    'restored once more');
+$node->safe_psql('beside', <<'END');
+ALTER TABLE promo_codes DISABLE TRIGGER USER;
+UPDATE promo_codes SET sync_status = 'manual', is_active = false WHERE code = 'CODE2';
+DELETE FROM promo_codes WHERE code = 'CODE3';
+ALTER TABLE promo_codes ENABLE TRIGGER USER;
+UPDATE stripe_sync.promo_state SET state = CASE code WHEN 'CODE2' THEN 'excluded' ELSE 'missing' END
+WHERE code IN ('CODE2', 'CODE3');
+END
+my %originals = map { $_->{id} => 1 } $sandbox->objects('promotion_codes');
+$mark = $sandbox->mark;
+$node->safe_psql('beside', "SELECT stripe_sync_start(), stripe_sync_rebind('new')");
+$node->safe_psql('beside', "SELECT * FROM stripe_sync_resolve('CODE3', 'db')");
+$node->safe_psql('beside', "UPDATE promo_codes SET sync_status = 'pending' WHERE code = 'CODE2'");
+is($node->safe_psql('beside', "SELECT stripe_sync_wait('2 min')"), 't', 'a copy that is new, with the same key');
+is(join(' ', grep { $originals{ (split '/', $_)[-1] } } map { $_->{path} } $sandbox->writes($mark)), '',
+    'writes to none of the original\'s promotion codes');
+$node->safe_psql('beside', 'SELECT stripe_sync_stop()');
+await_query($node, 'beside', 'SELECT count(*) FROM stripe_sync.running_worker', '0', 'and is stopped');
+$node->safe_psql('postgres', 'DROP DATABASE beside');
+
 # --- a copy beside the original, in another account -----------------------------------------------
 
 my $staging_key = 'sk_test_staging0123456789';

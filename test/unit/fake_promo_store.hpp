@@ -130,11 +130,6 @@ class FakePromoStore final : public PromoStore {
     return saved;
   }
 
-  void release(const PromoJob& job) override {
-    State& state = rows.at(job.key);
-    if (state.lease == job.lease && !state.locked) release(state, "pending", clock_.steady());
-  }
-
   bool gives_up(const std::string& promotion_code, const std::string& text) override {
     return std::any_of(rows.begin(), rows.end(), [&](const auto& entry) {
       const State& s = entry.second;
