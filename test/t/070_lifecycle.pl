@@ -298,8 +298,7 @@ sub changed
         });
         like(sql(q{SELECT string_agg(detail || ' ' || fix, E'\n') FROM stripe_sync_check() WHERE status = 'fail'}),
             qr/no longer exists .*stripe_sync_attach\(/, "$what: stripe_sync_check() names the command");
-        # of a row without its key nothing is known
-        becomes('app', $code, 'parked', "$what: what was written is parked") unless $error =~ /key/;
+        becomes('app', $code, 'parked', "$what: what was written is parked") unless $error =~ /key/;  # then it is not known
         is(sql($missing), $missing_before, "$what: nothing is missing");
         app($repair);
     }
