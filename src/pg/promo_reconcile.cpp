@@ -104,6 +104,12 @@ namespace {
 void reconcile_table(PromoTable& table) {
   std::vector<Text> rows;
   table.as_owner([&] { rows = table.all_rows(); }, guc::whole_table);
+  if (rows[4] != Text("0")) {
+    promo_state::note_error(
+        "worker",
+        Error(errcode::usage, table.label() + " has rows with keys of more than 2000 bytes",
+              "They are left out: " + *rows[4] + ".", "Give them shorter keys."));
+  }
   take_changed(table.oid(), rows);
   // The rows were read under an older snapshot than the state: each contradiction is looked at
   // once more before it is believed.

@@ -53,6 +53,10 @@ std::string key_expression(const std::string& alias, const std::vector<std::stri
   return "(" + text + " COLLATE pg_catalog.\"C\")";
 }
 
+std::string key_fits(const std::string& key) {
+  return "(pg_catalog.octet_length(" + key + ") OPERATOR(pg_catalog.<=) 2000)";
+}
+
 std::vector<std::string> text_list(const json::Value& array) {
   std::vector<std::string> list;
   for (std::size_t i = 0; i < array.size(); ++i) list.push_back(array[i].text_or(""));
@@ -286,13 +290,15 @@ std::vector<Text> PromoTable::all_rows() {
     off = "COALESCE((" + item_expression(item::is_active) +
           ") OPERATOR(pg_catalog.=) ANY ('{f,false,0}'::pg_catalog.text[]), false)";
   }
-  const Rows rows =
-      run_once("SELECT (pg_catalog.array_agg(" + key_expression("t", keys_) +
-               "))::pg_catalog.text, (pg_catalog.array_agg(" + item_expression(item::code) +
-               "))::pg_catalog.text, (pg_catalog.array_agg(" + off +
-               "))::pg_catalog.text, (pg_catalog.array_agg(" + hash_expression() +
-               "))::pg_catalog.text FROM " + name_ + " t");
-  return {rows.at(0, 0), rows.at(0, 1), rows.at(0, 2), rows.at(0, 3)};
+  const std::string key = key_expression("t", keys_);
+  const std::string fits = " FILTER (WHERE " + key_fits(key) + ")";
+  std::string list;
+  for (const std::string& value : {key, item_expression(item::code), off, hash_expression()}) {
+    list += "(pg_catalog.array_agg(" + value + ")" + fits + ")::pg_catalog.text, ";
+  }
+  const Rows rows = run_once("SELECT " + list + "pg_catalog.count(*) FILTER (WHERE NOT " +
+                             key_fits(key) + ") FROM " + name_ + " t");
+  return {rows.at(0, 0), rows.at(0, 1), rows.at(0, 2), rows.at(0, 3), rows.at(0, 4)};
 }
 
 Text PromoTable::held_of(const Text& wanted) {

@@ -27,6 +27,10 @@ struct SyncColumns {
 /// run: a user's cast could do anything.
 std::string key_expression(const std::string& alias, const std::vector<std::string>& columns);
 
+/// Whether a key can be one of promo_state's, whose index holds up to 2.7 kB: rows with longer ones
+/// are left out.
+std::string key_fits(const std::string& key);
+
 /// Strings of a JSON array.
 std::vector<std::string> text_list(const json::Value& array);
 
@@ -89,7 +93,8 @@ class PromoTable {
   /// Those that have a column.
   std::set<std::string> items() const;
 
-  /// Every row: keys, codes, off flags and hashes, as four arrays in text form.
+  /// Every row whose key fits: keys, codes, off flags and hashes, as four arrays in text form; and
+  /// how many others there are.
   std::vector<Text> all_rows();
   /// Those of these keys that the table holds; arrays in text form.
   Text held_of(const Text& wanted);

@@ -67,7 +67,7 @@ std::string append_sql(const TriggerData* trigger) {
          " (number, promo_table, change, key, code, off, promotion_code_id, together)"
          " SELECT (SELECT nextval('stripe_sync.change_number')), $1::oid, r.* FROM (" +
          changes_sql(trigger, Arguments(trigger->tg_trigger)) +
-         ") r WHERE $2 IS NULL OR r.key <> $2";
+         ") r WHERE ($2 IS NULL OR r.key <> $2) AND (r.key IS NULL OR " + key_fits("r.key") + ")";
 }
 
 /// A plan by its trigger's oid: attaching again makes new triggers, so it never outlives its

@@ -148,4 +148,24 @@ is(sql("SELECT code, state, deleted FROM stripe_sync.promo_state WHERE code ~ '^
 is(join(' ', map { $_ . ($sandbox->codes($_) && grep({ $_->{active} } $sandbox->codes($_)) ? ' on' : ' off') } 'ARCHIVED-1', 'ARCHIVED-2', 'RENEWED-1'),
     'ARCHIVED-1 off ARCHIVED-2 on RENEWED-1 on', 'in Stripe, too');
 
+# --- keys that are too long ----------------------------------------------------------------------------
+
+app(<<'SQL');
+CREATE TABLE pairs (a text, b text, code text, discount_type text, discount_value numeric, PRIMARY KEY (a, b));
+SQL
+sql("SELECT stripe_sync_attach('pairs', duration => 'once')");
+app(<<'SQL');
+CREATE FUNCTION long_text(seed int) RETURNS text LANGUAGE sql RETURN
+  (SELECT left(string_agg(translate(md5(n::text), '0', '"'), '' ORDER BY n), 1300) FROM generate_series(seed, seed + 50) n);
+INSERT INTO pairs VALUES (long_text(1), long_text(100), 'LONG-KEY', 'percentage', 10)
+SQL
+app("INSERT INTO pairs VALUES ('a', 'b', 'SHORT-KEY', 'percentage', 10)");
+await_query($node, 'app', "SELECT sync_status FROM pairs WHERE code = 'SHORT-KEY'", 'synced', 'a row beside one whose key is too long');
+sql("BEGIN; SET LOCAL session_replication_role = replica; UPDATE pairs SET discount_value = 20, sync_status = 'pending' WHERE code = 'SHORT-KEY'; COMMIT");
+sql('ALTER SYSTEM SET stripe_sync.reconcile_interval = 1');
+$node->reload;
+await_query($node, 'app', "SELECT sync_status FROM pairs WHERE code = 'SHORT-KEY'", 'synced', 'is found by the comparison, too');
+is(app("SELECT sync_status FROM pairs WHERE code = 'LONG-KEY'"), 'pending', 'the other is left out');
+is(sql("SELECT detail FROM stripe_sync_errors WHERE message = 'public.pairs has rows with keys of more than 2000 bytes'"), 'They are left out: 1.', 'and that is told');
+
 finish($node);
