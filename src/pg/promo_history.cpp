@@ -1,9 +1,12 @@
 #include "pg/promo_history.hpp"
 
+#include "pg/guc.hpp"
 #include "pg/log.hpp"
 #include "pg/promo_state_sql.hpp"
+#include "pg/promo_store.hpp"
 #include "pg/role.hpp"
 #include "pg/spi.hpp"
+#include "pg/time_limit.hpp"
 
 namespace stripe_sync::pg {
 
@@ -26,6 +29,15 @@ HistoryTable history_table() {
   Rows rows;
   as_extension_owner([&] { rows = ensure(); });
   return named(rows);
+}
+
+// Its owner's triggers run, too: only for so long.
+template <class F>
+void as_history_owner(const HistoryTable& history, const F& f) {
+  const Millis limit{guc::table_timeout};
+  as_keeper(table_owner(history.oid), [&] {
+    if (!in_time(limit, f)) throw out_of_time(history.name, limit);
+  });
 }
 
 std::string literal(const std::string& text) {
@@ -65,7 +77,7 @@ void record_history(PromoJob& job, const std::string& account, const std::string
   if (job.replaced.empty() && !another) return;
   const auto failed = in_subtransaction([&] {
     const HistoryTable history = history_table();
-    as_keeper(table_owner(history.oid), [&] {
+    as_history_owner(history, [&] {
       std::size_t revision = seen.predecessors.size() - job.replaced.size();
       for (const Replaced& entry : job.replaced)
         insert(history, job, account, mode, ++revision, entry, true);
@@ -74,6 +86,7 @@ void record_history(PromoJob& job, const std::string& account, const std::string
                {*seen.code, seen.coupon, ""}, false);
     });
   });
+  if (failed && may_pass(*failed)) throw *failed;
   if (failed) {
     log_error(LOG, *failed);
     promo_state::note_error("history", *failed);
@@ -82,7 +95,8 @@ void record_history(PromoJob& job, const std::string& account, const std::string
   if (seen.code) job.recorded = seen.code->id;
 }
 
-void recall_history(PromoJob& job, const std::string& account, const std::string& mode) {
+std::optional<Error> recall_history(PromoJob& job, const std::string& account,
+                                    const std::string& mode) {
   static Statement find{
       "SELECT c.oid, format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n"
       "   ON n.oid = c.relnamespace"
@@ -90,10 +104,10 @@ void recall_history(PromoJob& job, const std::string& account, const std::string
       "   'stripe') AND c.relname = 'promo_history'"};
   Rows found;
   as_extension_owner([&] { found = find(); });
-  if (found.empty()) return;
+  if (found.empty()) return std::nullopt;
   const HistoryTable history = named(found);
-  const auto failed = in_subtransaction([&] {
-    as_keeper(table_owner(history.oid), [&] {
+  return in_subtransaction([&] {
+    as_history_owner(history, [&] {
       const Rows rows =
           run_once("SELECT h.promotion_code_id, h.times_redeemed FROM " + history.name +
                    " h WHERE h.promo_table OPERATOR(pg_catalog.=) " + quote_literal(table_of(job)) +
@@ -105,7 +119,6 @@ void recall_history(PromoJob& job, const std::string& account, const std::string
         job.observed.predecessors.push_back({*rows.at(i, 0), std::stoll(*rows.at(i, 1))});
     });
   });
-  if (failed) promo_state::note_error("history", *failed);
 }
 
 }  // namespace stripe_sync::pg

@@ -16,6 +16,12 @@ Text text_or_null(const std::string& text) {
   return text.empty() ? Text() : Text(text);
 }
 
+// Nothing while nothing is known of the row: its history is asked for at the next claim, too.
+Text observed_json(const Observed& seen) {
+  const std::string text = seen.dump();
+  return text == "{}" ? Text() : Text(text);
+}
+
 std::string flag(bool value) {
   return value ? "true" : "false";
 }
@@ -166,7 +172,7 @@ void write(const PromoJob& job, const Step& step) {
            flag(step.attempted), flag(step.synced), std::to_string(step.attempts),
            failed ? Text(sqlstate_text(reason.sqlstate)) : Text(), text_or_null(reason.message),
            text_or_null(reason.detail), text_or_null(reason.hint), json_list(step.warnings),
-           seen.dump(), in_flight_json(job), seen.coupon ? Text(seen.coupon->id) : Text(),
+           observed_json(seen), in_flight_json(job), seen.coupon ? Text(seen.coupon->id) : Text(),
            seen.code ? Text(seen.code->id) : Text(), std::to_string(job.coupon_revision),
            number(job.used_before), number(job.row_hash), text_or_null(job.action),
            flag(step.settled), flag(step.unread));
@@ -181,7 +187,7 @@ void let_go(const PromoJob& job) {
       " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint"};
   const Observed& seen = job.observed;
   as_extension_owner([&] {
-    update(job.table, job.key, std::to_string(job.lease), seen.dump(), in_flight_json(job),
+    update(job.table, job.key, std::to_string(job.lease), observed_json(seen), in_flight_json(job),
            seen.coupon ? Text(seen.coupon->id) : Text(), seen.code ? Text(seen.code->id) : Text(),
            std::to_string(job.coupon_revision), number(job.used_before), text_or_null(job.action));
   });

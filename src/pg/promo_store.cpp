@@ -101,10 +101,14 @@ bool SpiPromoStore::load(const Rows& due, std::size_t i, PromoJob& job, Error& w
     return false;
   }
   if (!found) return false;
-  if (!due.at(i, 8)) recall_history(job, account_, mode_);
   job.settings = table->settings();
   job.row = found->row;
   job.row_hash = found->hash;
+  if (due.at(i, 8)) return true;
+  if (const auto unread = recall_history(job, account_, mode_)) {
+    why = *unread;
+    return false;
+  }
   return true;
 }
 
@@ -307,7 +311,7 @@ void SpiPromoStore::number(PromoJob& job, const Operation& operation) {
 
 // A promotion code has one row. What Stripe holds of its row's name can't tell two tables apart
 // that had that name one after the other.
-std::optional<Settled> taken_from_another(PromoJob& job) {
+std::optional<Settled> taken_from_another(const PromoJob& job) {
   if (job.deleted || !job.observed.code || job.observed.code->id == job.linked_code) {
     return std::nullopt;
   }
@@ -316,8 +320,6 @@ std::optional<Settled> taken_from_another(PromoJob& job) {
   const std::string table = *holder.at(0, 0);
   const std::string row = table + "/" + *holder.at(0, 1);
   const std::string id = job.observed.code->id;
-  job.observed = Observed();
-  job.unsettled.reset();
   return Settled{
       PromoState::conflict,
       Error(errcode::invalid_promo_code,
@@ -331,7 +333,14 @@ std::optional<Settled> taken_from_another(PromoJob& job) {
 }
 
 Saved SpiPromoStore::save_locked(PromoJob& job, const Decision& decision) {
-  if (const auto conflict = taken_from_another(job)) return save_settled(job, *conflict);
+  if (const auto conflict = taken_from_another(job)) {
+    // What is the other row's is forgotten; the row's own earlier codes count on.
+    PromoJob own = job;
+    own.observed.code.reset();
+    own.observed.coupon.reset();
+    own.unsettled.reset();
+    return save_settled(own, *conflict);
+  }
   if (decision.settle) return save_settled(job, *decision.settle);
   if (decision.retry) {
     save_retry(job, *decision.retry);

@@ -86,16 +86,6 @@ Millis PromoTable::time_limit() const {
   return std::min(whole, std::max(Millis(1'000), whole / (1 << std::min(took_too_long_, 20))));
 }
 
-Error PromoTable::out_of_time(Millis limit) const {
-  Error error(errcode::usage,
-              label_ + " did not answer within " + std::to_string(limit.count()) + " ms",
-              "One of its triggers, constraints or functions took longer than "
-              "stripe_sync.table_timeout allows, and was cancelled.",
-              "Make it quicker, or raise stripe_sync.table_timeout.");
-  error.from_pg = true;
-  return error;
-}
-
 constexpr const char* attach_again =
     "Attach the table again: SELECT * FROM stripe_sync_check(); says how.";
 

@@ -59,7 +59,7 @@ class PromoTable {
       const Millis limit = time_limit() * times;
       const bool ended = in_time(limit, f);
       took_too_long_ = ended ? 0 : took_too_long_ + 1;
-      if (!ended) throw out_of_time(limit);
+      if (!ended) throw out_of_time(label_, limit);
     });
   }
 
@@ -109,7 +109,6 @@ class PromoTable {
   };
   void load_types(const json::Value& columns);
   Millis time_limit() const;
-  Error out_of_time(Millis limit) const;
   std::string item_expression(const std::string& item) const;
   std::string hash_expression() const;
   std::string key_condition() const;

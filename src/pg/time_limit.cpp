@@ -62,4 +62,15 @@ bool end_time_limit() {
 }
 
 }  // namespace detail
+
+Error out_of_time(const std::string& table, Millis limit) {
+  Error error(errcode::usage,
+              table + " did not answer within " + std::to_string(limit.count()) + " ms",
+              "One of its triggers, constraints or functions took longer than "
+              "stripe_sync.table_timeout allows, and was cancelled.",
+              "Make it quicker, or raise stripe_sync.table_timeout.");
+  error.from_pg = true;
+  return error;
+}
+
 }  // namespace stripe_sync::pg

@@ -3,6 +3,7 @@
 // worker: it may never end, and may raise any error.
 
 #include "core/clock.hpp"
+#include "core/error.hpp"
 
 #include "pg/boundary.hpp"
 
@@ -36,5 +37,8 @@ bool in_time(Millis limit, const F& f) {
   }
   return !failed;
 }
+
+/// What is thrown then.
+Error out_of_time(const std::string& table, Millis limit);
 
 }  // namespace stripe_sync::pg

@@ -32,6 +32,16 @@ PromoRow read_row(PromoTable& table, const std::string& key) {
               "SELECT * FROM stripe_sync_promo();");
 }
 
+// What is compared is what is written.
+PromoRow lock_row(PromoTable& table, const std::string& key) {
+  std::optional<PromoTable::Found> locked;
+  table.as_owner([&] { locked = table.lock(key); });
+  if (locked) return locked->row;
+  read_row(table, key);
+  throw Error(sqlstate("55P03"), "the row is being changed by another transaction", "",
+              "Try again.");
+}
+
 void write_row(PromoTable& table, const Conflict& conflict) {
   const Oid oid = table.oid();
   const bool allowed =
@@ -40,7 +50,7 @@ void write_row(PromoTable& table, const Conflict& conflict) {
     throw Error(sqlstate("42501"), "permission denied to update " + table.label(), "",
                 "Call it as somebody who may update the table.");
   }
-  const PromoRow row = read_row(table, conflict.key);
+  const PromoRow row = lock_row(table, conflict.key);
   const Coupon& coupon = *conflict.observed.rival_coupon;
   const PromotionCode& code = *conflict.observed.rival;
   std::optional<std::int64_t> known;
@@ -50,8 +60,11 @@ void write_row(PromoTable& table, const Conflict& conflict) {
   const auto items =
       items_from_stripe(row, *table.settings(), table.items(), coupon, code, before, now);
   if (!items) throw items.error();
-  if (!items.value().empty())
-    table.change(conflict.key, {items.value().begin(), items.value().end()});
+  if (!items.value().empty()) {
+    table.as_owner([&] {
+      table.change(conflict.key, {items.value().begin(), items.value().end()});
+    });
+  }
   // A trigger, a rounding, a policy: what counts is what the row says now.
   const std::string differs =
       unlike_stripe(read_row(table, conflict.key), *table.settings(), coupon, code, before, now);

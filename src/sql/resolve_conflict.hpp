@@ -4,8 +4,9 @@
 
 namespace stripe_sync::sql {
 
-/// Writes what Stripe holds under a code into the rows that are in conflict with it, as the caller
-/// and with their rights. Raises if the columns can't say it exactly.
+/// Writes what Stripe holds under a code into the rows that are in conflict with it, each as its
+/// table's owner. Raises if the caller may not update the table, and if the columns can't say it
+/// exactly.
 void write_from_stripe(const std::string& code);
 
 }  // namespace stripe_sync::sql

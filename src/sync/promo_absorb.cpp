@@ -308,10 +308,17 @@ struct Listed {
   std::vector<json::Value> rivals;
 };
 
+/// Whether the row's, or made by that write: its table may have been renamed since.
+bool is_ours(const Situation& s, const Operation& write, const PromotionCode& code) {
+  Identity sent = s.identity;
+  sent.row = parameter(write, "metadata[" + std::string(row_mark) + "]");
+  return owner_of(code.metadata, s.identity) == Owner::this_row ||
+         (!sent.row.empty() && owner_of(code.metadata, sent) == Owner::this_row);
+}
+
 Listed sorted_out(const Situation& s, const Operation& write, const std::string& text,
                   const json::Value& list) {
   const Observed& o = s.observed;
-  const std::string coupon = parameter(write, "promotion[coupon]");
   Listed listed;
   bool lost_answer = false;
   for (std::size_t i = 0; i < list.size(); ++i) {
@@ -321,8 +328,8 @@ Listed sorted_out(const Situation& s, const Operation& write, const std::string&
     if (linked) listed.linked = list[i];
     const bool known = linked || std::any_of(o.predecessors.begin(), o.predecessors.end(),
                                              [&](const auto& one) { return one.id == code->id; });
-    const bool ours = owner_of(code->metadata, s.identity) == Owner::this_row;
-    const bool sent = ours && !known && code->coupon == coupon;
+    const bool ours = is_ours(s, write, *code);
+    const bool sent = ours && !known && code->coupon == parameter(write, "promotion[coupon]");
     if (!lost_answer && (sent || (ours && code->active && listed.own.is_null())))
       listed.own = list[i];
     lost_answer = lost_answer || sent;
@@ -331,8 +338,7 @@ Listed sorted_out(const Situation& s, const Operation& write, const std::string&
   return listed;
 }
 
-/// Nobody stands in its way, and yet Stripe does not switch it on: its coupon is not valid any
-/// more, or it has expired or run out.
+/// Nobody stands in its way: its coupon is not valid any more, or it has expired or run out.
 Effect cannot_return(Situation& s, const json::Value& linked) {
   if (!linked.is_null()) {
     s.observed.code = merged(*PromotionCode::from(linked), s.observed.code);

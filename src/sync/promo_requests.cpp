@@ -5,7 +5,6 @@
 namespace stripe_sync {
 namespace {
 
-constexpr const char* row_mark = "stripe_sync_row";
 constexpr const char* description_key = "description";
 
 using Metadata = std::map<std::string, std::string, std::less<>>;

@@ -13,6 +13,8 @@ namespace stripe_sync {
 
 /// The metadata that says which installation made an object.
 inline constexpr const char* installation_mark = "stripe_sync_installation";
+/// And for which row.
+inline constexpr const char* row_mark = "stripe_sync_row";
 
 Operation create_coupon(const Desired& desired, const Identity& identity);
 /// Only what differs; nothing when nothing does.

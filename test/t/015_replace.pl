@@ -110,9 +110,27 @@ SELECT revision, coupon_id, replaced_at IS NOT NULL, why_replaced LIKE '%duratio
 FROM stripe.promo_history WHERE code = 'LAUNCH50' ORDER BY revision
 END
 
-# 'stripe': the row is written as Stripe is, if its columns can say it.
+# 'stripe': the row is written as Stripe is, if its columns can say it; as its table's owner, whose
+# triggers run.
+app(<<'END');
+CREATE TABLE written_by (role name);
+CREATE FUNCTION note_role() RETURNS trigger LANGUAGE plpgsql AS
+  'BEGIN INSERT INTO written_by VALUES (current_user); RETURN NEW; END';
+CREATE TRIGGER note_role BEFORE UPDATE ON promo_codes FOR EACH ROW EXECUTE FUNCTION note_role();
+END
+my $held = $node->background_psql('app');
+$held->query_safe("BEGIN; SELECT FROM promo_codes WHERE code = 'BETA50' FOR UPDATE");
+error_is(
+    error_of($node, 'app', q{SET lock_timeout = '2s'; SELECT stripe_sync_resolve('BETA50', 'stripe')}),
+    { sqlstate => '55P03', message => qr/being changed by another transaction/ },
+    'a row that somebody holds is not waited for');
+$held->query_safe('COMMIT');
+$held->quit;
 sql("SELECT stripe_sync_resolve('BETA50', 'stripe')");
 settled('Stripe is right');
+is(sql('SELECT string_agg(DISTINCT role, $$ $$) FROM written_by'), 'app_owner',
+    "written as the table's owner, whoever decides");
+app('DROP TRIGGER note_role ON promo_codes');
 is(state_of('BETA50')->{state}, 'synced', 'BETA50: synced');
 is(app("SELECT duration_in_months, max_uses, stripe_promotion_code_id FROM promo_codes WHERE code = 'BETA50'"),
     "12||$old{BETA50}", 'the row says what Stripe holds, and its promotion code is adopted');
@@ -177,11 +195,29 @@ settled('a lower limit');
 my ($now) = on_sale('BRAVO');
 is($now->{max_redemptions}, 90, 'nothing was used: all are left');
 is(sql("SELECT count(*) FROM stripe.promo_history WHERE key = '$ids{a}' AND replaced_at IS NOT NULL"), 2, 'two were before it');
+
+# While the history is locked, a replacement waits with what it has to write there.
+my $index = $node->background_psql('app');
+$index->query_safe('BEGIN; LOCK TABLE stripe.promo_history IN SHARE MODE');
+app("UPDATE promo_codes SET max_uses = 80 WHERE id = '$ids{b}'");
+await('replaced in Stripe', sub { my ($on) = on_sale('CHARLIE'); return $on && ($on->{max_redemptions} // 0) == 80 });
+$index->query_safe('COMMIT');
+$index->quit;
+settled('the history is free again');
+is(sql("SELECT count(*) FROM stripe.promo_history WHERE key = '$ids{b}' AND code = 'CHARLIE'"), 2,
+    'the history has what was replaced meanwhile');
+
 sql("UPDATE stripe.promo_history SET times_redeemed = 5 WHERE key = '$ids{a}' AND revision = 1");
 sql("SELECT stripe_sync_detach('promo_codes')");
 sql('DROP EXTENSION stripe_sync; CREATE EXTENSION stripe_sync; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO app_owner');
 ok(sql('SELECT count(*) > 5 FROM stripe.promo_history'), 'the history survives DROP EXTENSION');
+my $altered = $node->background_psql('app');
+$altered->query_safe('BEGIN; LOCK TABLE stripe.promo_history');
 attach($node, 'app', "currency => 'usd', duration => 'once', monthly_price => '$monthly'");
+await_query($node, 'app', "SELECT next_attempt > changed_at + interval '0.9 s' FROM stripe_sync.promo_state WHERE code = 'BRAVO'", 't',
+    'without the history no row is pushed');
+$altered->query_safe('COMMIT');
+$altered->quit;
 settled('installed and attached again');
 my $again = state_of('BRAVO');
 is($again->{state}, 'conflict', 'the history counts: 85 are left, and Stripe would sell 90');

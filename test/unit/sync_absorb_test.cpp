@@ -232,6 +232,26 @@ TEST(Absorb, LostCodeFound) {
   }
 }
 
+TEST(Absorb, LostCodeOfATableThatWasRenamed) {
+  for (const bool refused : {true, false}) {
+    Situation s = situation(percentage());
+    step(s, ok(coupon_json()));
+    step(s, refused ? failed(Verdict::refused, 400) : failed(Verdict::unknown, 0));
+    s.identity.row = "public.renamed/1";
+    Situation another = s;
+    CodeShape made;
+    made.coupon = coupon_json();
+    EXPECT_EQ(step(s, ok(list_of({code_json(made)}))).next, Next::go_on);
+    EXPECT_EQ(s.observed.code->id, "promo_1");
+    EXPECT_EQ(kinds(plan_promo(s)), "update_coupon update_code");  // the marks
+
+    // What bears neither name is another row's.
+    made.metadata = R"("stripe_sync_row":"public.promo/2","stripe_sync_installation":"inst_1")";
+    step(another, ok(list_of({code_json(made)})));
+    EXPECT_FALSE(another.observed.code);
+  }
+}
+
 TEST(Absorb, LostCodeNotMadeIsSentAgain) {
   Situation s = situation(percentage());
   step(s, ok(coupon_json()));
