@@ -120,6 +120,12 @@ Error still_sold(Error reason, const Observed& observed) {
   return reason;
 }
 
+std::optional<std::int64_t> sold_until(const Situation& s) {
+  if (!s.observed.code || !s.observed.code->active) return std::nullopt;
+  const auto end = unix_time(text_of(s.row, item::expires_at));
+  return end && *end != time_never ? end : std::nullopt;
+}
+
 bool used_up(const PromotionCode& code) {
   return code.max_redemptions && code.times_redeemed >= *code.max_redemptions;
 }

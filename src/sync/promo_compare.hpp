@@ -20,6 +20,8 @@ std::vector<Difference> reasons_to_replace(const Desired& desired, const Coupon&
 
 /// The error of a row that is not pushed any further, with what Stripe sells under its code.
 Error still_sold(Error reason, const Observed& observed);
+/// When what is sold all the same is over by the row's own word, which Stripe does not know.
+std::optional<std::int64_t> sold_until(const Situation& situation);
 
 /// Nothing is left of what max_redemptions allows.
 bool used_up(const PromotionCode& code);

@@ -191,6 +191,7 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
       decision.settle.emplace().reason = still_sold(effect.reason, job.observed);
       decision.settle->state =
           effect.next == Effect::Next::parked ? PromoState::parked : PromoState::conflict;
+      decision.settle->wake_at = sold_until(now);
       break;
     case Effect::Next::blocked:
       if (answer.verdict == stripe::Verdict::forbidden) {

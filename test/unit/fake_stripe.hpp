@@ -141,6 +141,9 @@ class FakeStripe {
     Fields& fields = *code(id);
     if (active(fields)) fields["times_redeemed"] = std::to_string(redeemed(fields) + 1);
   }
+  /// By hand, in the Dashboard.
+  void deactivate(const std::string& id) { (*code(id))["active"] = "false"; }
+  void delete_coupon(const std::string& id) { deleted_coupons.insert(id); }
 
   std::vector<std::string> active_codes(const std::string& text) const {
     std::vector<std::string> ids;

@@ -242,6 +242,18 @@ TEST(Plan, ParkedRowsSendNothing) {
   EXPECT_EQ(plan_promo(s).end.state, PromoState::parked);
 }
 
+TEST(Plan, WhatIsSoldAllTheSameIsSwitchedOffAtTheRowsEnd) {
+  Situation s = in_step();
+  s.row = percentage({{"discount_value", "NULL"}, {"expires_at", std::to_string(now + day)}});
+  s.mapped = map(s.row);
+  EXPECT_EQ(plan_promo(s).end.state, PromoState::parked);
+  EXPECT_EQ(plan_promo(s).end.wake_at, now + day);
+  s.now = now + day;
+  EXPECT_EQ(kinds(plan_promo(s)), "update_code");
+  s.observed.code->active = false;
+  EXPECT_EQ(plan_promo(s).end.wake_at, std::nullopt);
+}
+
 TEST(Plan, WithoutPricesOnlySwitchingOff) {
   Situation s = in_step();
   s.mapped = NeedPrices{};
