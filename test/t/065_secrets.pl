@@ -297,12 +297,12 @@ $sandbox->fault('stall_before_headers', times => 1, match => { method => 'POST' 
 my $crashed = insert();
 await('a request is under way', sub { return ($sandbox->stalled == 1, $sandbox->stalled) });
 $worker = worker_pid($node, 'app');
-kill 'SEGV', $worker;
+kill 'ABRT', $worker;
 await_worker($node, 'app', 'another worker', $worker);
 $sandbox->control('POST', 'faults/release');
 await_synced($node, 'app', 'it went on after a crash');
 my $log = slurp_file($node->logfile);
-like($log, qr/stripe_sync worker.*was terminated by signal 11.*/, 'the log tells of the crash');
+like($log, qr/stripe_sync worker.*was terminated by signal 6.*/, 'the log tells of the crash');
 like($log, qr/LOG: .* plan:\n.*Query Text: .*stripe_sync\.promo_state/, 'and of the worker\'s plans');
 
 # --- no setting holds one -------------------------------------------------------------------------
@@ -357,4 +357,4 @@ is($found, '', 'the key of the environment not in tables or WAL either');
 ($found) = run_command([ 'grep', '-rlaiF', "${secret}File", $data ]);
 is($found, '', 'nor that of the file');
 
-finish($node, except => qr/terminated by signal 11/);
+finish($node, except => qr/terminated by signal 6/);
