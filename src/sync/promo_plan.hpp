@@ -146,7 +146,7 @@ struct Replaced {
   std::string why;
 };
 
-/// States of a row (design.md section 4); `sync_status` is their projection.
+/// States of a row (docs/promo-codes.md); `sync_status` is their projection.
 enum class PromoState {
   pending,
   sending,

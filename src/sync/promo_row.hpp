@@ -134,7 +134,7 @@ struct Parked {
 
 using Mapped = std::variant<Desired, Parked, NeedPrices>;
 
-/// The mapping table of design.md section 4, pure. `now` in Unix seconds; `used_before` is what
+/// The mapping table of docs/promo-codes.md, pure. `now` in Unix seconds; `used_before` is what
 /// max_uses is less before the first redemption in Stripe.
 Mapped map_promo(const PromoRow& row, const AttachSettings& settings, const Catalog& catalog,
                  std::int64_t used_before, std::int64_t now);
