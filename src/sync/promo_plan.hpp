@@ -214,9 +214,9 @@ struct Effect {
     salt,      ///< another object has our coupon id: take the next revision's id
   };
   Next next = Next::go_on;
-  Error reason;
+  Error reason{};
   /// Of a conflict: the promotion code of another row, which may be about to give the text up.
-  std::string held_by;
+  std::string held_by{};
   Millis retry_after{0};
   /// The write was not executed (429, never sent): the same number may be used again.
   bool keep_number = false;

@@ -1,0 +1,209 @@
+// What an answer to a read did to a row.
+
+#include <algorithm>
+
+#include "sync/promo_absorb.hpp"
+#include "sync/promo_adopt.hpp"
+#include "sync/promo_compare.hpp"
+#include "sync/promo_map.hpp"
+#include "sync/promo_requests.hpp"
+#include "sync/promo_text.hpp"
+
+namespace stripe_sync {
+namespace {
+
+using Kind = Operation::Kind;
+using Next = Effect::Next;
+
+/// The write under way when this read is its look; otherwise null.
+const Operation* looked_for(const Situation& s) {
+  return s.unsettled && !s.unsettled->looked ? &s.unsettled->operation : nullptr;
+}
+
+/// The coupon inside a promotion code that was read expanded.
+std::optional<Coupon> coupon_inside(const json::Value& code) {
+  json::Value object = code["promotion"]["coupon"];
+  if (!object.is_object()) object = code["coupon"];
+  auto coupon = Coupon::from(object);
+  if (coupon) coupon->products_known = true;  // asked for: absent means none
+  return coupon;
+}
+
+/// The look has been made and observed holds what it found: was the write done? It was not if the
+/// plan would begin with it again.
+Effect after_look(Situation& s) {
+  Unsettled& unsettled = *s.unsettled;
+  unsettled.looked = true;
+  const bool again = begins_with(plan_promo(s), unsettled.operation);
+  if (again && unsettled.refusal) {
+    const Unsettled refused = unsettled;
+    return give_up(s, refused.operation, *refused.refusal);
+  }
+  if (!again || unsettled.spent) s.unsettled.reset();
+  return {};
+}
+
+Effect coupon_read(Situation& s, const json::Value& body) {
+  auto coupon = Coupon::from(body);
+  coupon->products_known = true;  // asked for: absent means none
+  const Operation* write = looked_for(s);
+  if (write && write->kind == Kind::create_coupon &&
+      owner_of(coupon->metadata, s.identity) != Owner::this_row) {
+    s.unsettled.reset();
+    return Effect{Next::salt};
+  }
+  place_of(s, coupon->id) = coupon;
+  return write ? after_look(s) : Effect{};
+}
+
+Effect coupon_missing(Situation& s, const Operation& operation) {
+  const Operation* write = looked_for(s);
+  if (write && write->kind == Kind::create_coupon) {
+    if (!s.unsettled->refusal) return after_look(s);
+    // Taken and yet not there: a deleted coupon's id (unconfirmed, stripe.md section 6).
+    s.unsettled.reset();
+    return Effect{Next::salt};
+  }
+  coupon_gone(s, named(s, operation));
+  if (write) s.unsettled.reset();
+  return {};
+}
+
+/// The promotion code whose id the row carries.
+Effect carried_read(Situation& s, const Operation& operation, const stripe::Answer& answer) {
+  auto code = PromotionCode::from(answer.body);
+  auto coupon = coupon_inside(answer.body);
+  if (!code || !coupon) return unreadable(s, operation, answer);
+  const Owner owner = owner_of(code->metadata, s.identity);
+  // By its own word the row says that the linked code must not work, whatever its terms.
+  const bool off =
+      ordered_off(s) && owner == Owner::nobody && same_code(code->code, text_of(s.row, item::code));
+  if (owner == Owner::this_row || off) {
+    take_own(s, *code, coupon);
+    return {};
+  }
+  if (std::holds_alternative<Desired>(s.mapped) && !ordered_off(s)) {
+    auto refusal = adopt(s, *code, *coupon);
+    return refusal ? Effect{Next::conflict, std::move(*refusal)} : Effect{};
+  }
+  s.observed.unknown_code = code->id;
+  return {};
+}
+
+Effect code_read(Situation& s, const Operation& operation, const stripe::Answer& answer) {
+  if (!looked_for(s)) return carried_read(s, operation, answer);
+  auto code = PromotionCode::from(answer.body);
+  if (!code) return unreadable(s, operation, answer);
+  s.observed.code = merged(std::move(*code), s.observed.code);
+  if (auto coupon = coupon_inside(answer.body)) s.observed.coupon = std::move(coupon);
+  return after_look(s);
+}
+
+/// Codes of a text in Stripe.
+struct Listed {
+  json::Value own;     ///< the row's: active, or made by the write that is looked for
+  json::Value linked;  ///< the one known as the row's
+  std::vector<json::Value> rivals;
+};
+
+/// Whether the row's, or made by that write: its table may have been renamed since.
+bool is_ours(const Situation& s, const Operation& write, const PromotionCode& code) {
+  Identity sent = s.identity;
+  sent.row = parameter(write, "metadata[" + std::string(row_mark) + "]");
+  return owner_of(code.metadata, s.identity) == Owner::this_row ||
+         (!sent.row.empty() && owner_of(code.metadata, sent) == Owner::this_row);
+}
+
+Listed sorted_out(const Situation& s, const Operation& write, const std::string& text,
+                  const json::Value& list) {
+  const Observed& o = s.observed;
+  Listed listed;
+  bool lost_answer = false;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const auto code = PromotionCode::from(list[i]);
+    if (!code || !same_code(code->code, text)) continue;
+    const bool linked = o.code && o.code->id == code->id;
+    if (linked) listed.linked = list[i];
+    const bool known = linked || std::any_of(o.predecessors.begin(), o.predecessors.end(),
+                                             [&](const auto& one) { return one.id == code->id; });
+    const bool ours = is_ours(s, write, *code);
+    const bool sent = ours && !known && code->coupon == parameter(write, "promotion[coupon]");
+    if (!lost_answer && (sent || (ours && code->active && listed.own.is_null())))
+      listed.own = list[i];
+    lost_answer = lost_answer || sent;
+    if (!ours && !linked && code->active) listed.rivals.push_back(list[i]);
+  }
+  return listed;
+}
+
+/// Nobody stands in its way: its coupon is not valid any more, or it has expired or run out.
+Effect cannot_return(Situation& s, const json::Value& linked) {
+  if (!linked.is_null()) {
+    s.observed.code = merged(*PromotionCode::from(linked), s.observed.code);
+    s.observed.coupon = coupon_inside(linked);  // nothing: to be read
+  }
+  s.observed.code->dead = true;
+  s.unsettled.reset();
+  return {};
+}
+
+/// Codes of one text for different customers may stand side by side: any that is equal will do.
+Effect adopt_one(Situation& s, const std::vector<json::Value>& rivals) {
+  Effect conflict;
+  for (const json::Value& rival : rivals) {
+    const auto coupon = coupon_inside(rival);
+    if (!coupon) return after_look(s);
+    const auto code = PromotionCode::from(rival);
+    auto reason = adopt(s, *code, *coupon);
+    if (!reason) {
+      s.unsettled.reset();
+      return {};
+    }
+    const bool others = owner_of(code->metadata, s.identity) == Owner::other_row;
+    if (conflict.held_by.empty() && others) conflict.held_by = code->id;
+    if (conflict.next == Next::go_on) conflict.reason = std::move(*reason);
+    conflict.next = Next::conflict;
+  }
+  s.unsettled.reset();
+  return conflict;
+}
+
+/// The codes of a text, after a create that was refused or lost.
+Effect codes_found(Situation& s, const json::Value& list) {
+  const Operation* write = looked_for(s);
+  if (!write) return {};
+  const bool existing = write->kind == Kind::update_code && s.observed.code;
+  const std::string text = existing ? s.observed.code->code : parameter(*write, "code");
+  const Listed listed = sorted_out(s, *write, text, list);
+  if (!listed.own.is_null()) {
+    take_own(s, *PromotionCode::from(listed.own), coupon_inside(listed.own));
+    return after_look(s);
+  }
+  if (!s.unsettled->refusal) return after_look(s);
+  if (listed.rivals.empty() && existing) return cannot_return(s, listed.linked);
+  if (listed.rivals.empty() || !std::holds_alternative<Desired>(s.mapped)) return after_look(s);
+  return adopt_one(s, listed.rivals);
+}
+
+}  // namespace
+
+Effect absorb_read(Situation& s, const Operation& operation, const stripe::Answer& answer) {
+  switch (operation.kind) {
+    case Kind::read_coupon:
+      if (!Coupon::from(answer.body)) return unreadable(s, operation, answer);
+      return coupon_read(s, answer.body);
+    case Kind::read_code:
+      return code_read(s, operation, answer);
+    default:
+      return codes_found(s, answer.body["data"]);
+  }
+}
+
+Effect absorb_absence(Situation& s, const Operation& operation, const stripe::Answer& answer) {
+  if (operation.kind == Kind::read_coupon) return coupon_missing(s, operation);
+  if (looked_for(s)) return code_gone(s, answer);
+  s.observed.unknown_code = carried_code(s);
+  return {};
+}
+
+}  // namespace stripe_sync
