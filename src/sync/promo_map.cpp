@@ -87,17 +87,19 @@ Refusal map_expiry(Mapping& m) {
 Refusal map_start(Mapping& m) {
   const auto starts = moment(m.row, item::starts_at);
   if (!starts) return starts.error();
-  if (!starts.value() || *starts.value() <= m.now) return {};
+  if (!starts.value() || *starts.value() == time_always) return {};
   const std::int64_t time = *starts.value();
   if (time == time_never)
     return invalid(item::starts_at, "starts_at is infinity: the promo code would never start",
                    "A code is switched on in Stripe when its start has come.",
                    "Set starts_at to a time, or is_active to false.");
+  // Whether they have come or not: what is wrong must not change with time alone.
   if (m.desired.expires_at && time >= *m.desired.expires_at)
     return invalid(item::starts_at,
                    "starts_at (" + time_text(time) + ") is not before expires_at (" +
                        time_text(*m.desired.expires_at) + ")",
                    "A code must start before it expires.", "Correct one of the two.");
+  if (time <= m.now) return {};
   // Not before its time: Stripe's seconds are whole, a row's need not be.
   const std::string text = text_of(m.row, item::starts_at);
   const auto point = std::min(text.find('.'), text.size());

@@ -205,6 +205,15 @@ TEST(Map, Start) {
   }
 }
 
+TEST(Map, AStartThatIsNotBeforeTheExpiryStaysWrongWhenBothHaveCome) {
+  const PromoRow row = percentage(
+      {{"starts_at", std::to_string(now + 100)}, {"expires_at", std::to_string(now + 50)}});
+  for (const std::int64_t time : {now, now + 50, now + 100, now + day})
+    expect_parked(map_promo(row, settings(), catalog(), 0, time), "not before expires_at");
+  const PromoRow always = percentage({{"starts_at", "-Infinity"}, {"expires_at", "-Infinity"}});
+  EXPECT_TRUE(desired_of(map(always)).expired);
+}
+
 TEST(Map, Active) {
   EXPECT_TRUE(desired_of(map(percentage({{"is_active", "NULL"}}))).active);
   EXPECT_FALSE(desired_of(map(percentage({{"is_active", "false"}}))).active);
