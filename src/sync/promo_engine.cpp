@@ -5,6 +5,7 @@
 
 #include "sync/foreign_writes.hpp"
 #include "sync/promo_compare.hpp"
+#include "sync/promo_situation.hpp"
 
 namespace stripe_sync {
 
@@ -77,25 +78,7 @@ void PromoEngine::unblock() {
 }
 
 Situation PromoEngine::situation(const PromoJob& job) const {
-  Situation situation;
-  situation.row = job.row;
-  situation.deleted = job.deleted;
-  situation.observed = job.observed;
-  situation.identity = job.identity;
-  situation.unsettled = job.unsettled;
-  situation.refused = job.refused;
-  situation.take_over = job.take_over;
-  situation.now = clock_.unix_seconds();
-  situation.used_before = uses_before(job.row, job.used_before);
-  // What the history says of predecessors is counted there.
-  if (!job.used_before) {
-    situation.used_before =
-        std::max<std::int64_t>(0, situation.used_before - job.observed.redeemed_before());
-  }
-  situation.mapped =
-      map_promo(job.row, *job.settings, prices_.catalog(),
-                situation.used_before + job.observed.redeemed_before(), situation.now);
-  return situation;
+  return situation_of(job, prices_.catalog(), clock_.unix_seconds());
 }
 
 Decision PromoEngine::decide(PromoJob& job) {
@@ -160,14 +143,7 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
     return decide(job);
   }
 
-  Situation now = situation(job);
-  const std::int64_t used_before = now.used_before;
-  const Effect effect = absorb(now, operation, answer);
-  job.observed = now.observed;
-  job.unsettled = now.unsettled;
-  job.refused = now.refused;
-  job.replaced.insert(job.replaced.end(), now.replaced.begin(), now.replaced.end());
-  if (now.used_before != used_before) job.used_before = now.used_before;
+  const Effect effect = absorb_into(job, situation(job), operation, answer);
   if (answer.ok()) {
     job.action = action_of(operation, job);
     permissions_.granted(operation.call);
@@ -191,7 +167,7 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
       decision.settle.emplace().reason = still_sold(effect.reason, job.observed);
       decision.settle->state =
           effect.next == Effect::Next::parked ? PromoState::parked : PromoState::conflict;
-      decision.settle->wake_at = sold_until(now);
+      decision.settle->wake_at = sold_until(situation(job));
       break;
     case Effect::Next::blocked:
       if (answer.verdict == stripe::Verdict::forbidden) {

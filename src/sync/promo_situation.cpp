@@ -1,0 +1,41 @@
+#include "sync/promo_situation.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace stripe_sync {
+
+Situation situation_of(const PromoJob& job, const Catalog& catalog, std::int64_t now) {
+  Situation situation;
+  situation.row = job.row;
+  situation.deleted = job.deleted;
+  situation.observed = job.observed;
+  situation.identity = job.identity;
+  situation.unsettled = job.unsettled;
+  situation.refused = job.refused;
+  situation.take_over = job.take_over;
+  situation.now = now;
+  situation.used_before = uses_before(job.row, job.used_before);
+  // What the history says of predecessors is counted there.
+  if (!job.used_before) {
+    situation.used_before =
+        std::max<std::int64_t>(0, situation.used_before - job.observed.redeemed_before());
+  }
+  situation.mapped = map_promo(job.row, *job.settings, catalog,
+                               situation.used_before + job.observed.redeemed_before(), now);
+  return situation;
+}
+
+Effect absorb_into(PromoJob& job, Situation situation, const Operation& operation,
+                   const stripe::Answer& answer) {
+  const std::int64_t used_before = situation.used_before;
+  Effect effect = absorb(situation, operation, answer);
+  job.observed = std::move(situation.observed);
+  job.unsettled = std::move(situation.unsettled);
+  job.refused = std::move(situation.refused);
+  job.replaced.insert(job.replaced.end(), situation.replaced.begin(), situation.replaced.end());
+  if (situation.used_before != used_before) job.used_before = situation.used_before;
+  return effect;
+}
+
+}  // namespace stripe_sync
