@@ -54,7 +54,8 @@ std::string key_expression(const std::string& alias, const std::vector<std::stri
 }
 
 std::string key_fits(const std::string& key) {
-  return "(pg_catalog.octet_length(" + key + ") OPERATOR(pg_catalog.<=) 2000)";
+  return "(pg_catalog.octet_length(" + key + ") OPERATOR(pg_catalog.<=) " +
+         std::to_string(longest_key) + ")";
 }
 
 std::vector<std::string> text_list(const json::Value& array) {

@@ -27,8 +27,10 @@ struct SyncColumns {
 /// run: a user's cast could do anything.
 std::string key_expression(const std::string& alias, const std::vector<std::string>& columns);
 
-/// Whether a key can be one of promo_state's, whose index holds up to 2.7 kB: rows with longer ones
-/// are left out.
+/// Bytes of the longest key that can be one of promo_state's, whose index holds up to 2.7 kB: rows
+/// with longer ones are left out.
+constexpr std::size_t longest_key = 2000;
+/// SQL of whether a key is one.
 std::string key_fits(const std::string& key);
 
 /// Strings of a JSON array.

@@ -1,17 +1,20 @@
-// AFTER STATEMENT: appends a statement's changes to stripe_sync.promo_inbox, as the extension's
-// owner, and wakes the worker at commit. Appending never waits and never conflicts, whatever the
-// application's isolation level and timeouts.
+// AFTER STATEMENT: appends a statement's changes to stripe_sync.promo_inbox and wakes the worker at
+// commit. Appending never waits and never conflicts, whatever the application's isolation level and
+// timeouts.
 
-#include "sql/promo_trigger.hpp"
+#include <cstring>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "sql/transition.hpp"
 
 #include "pg/log.hpp"
 #include "pg/own_write.hpp"
-#include "pg/role.hpp"
-#include "pg/spi.hpp"
 #include "pg/worker_lock.hpp"
 
 extern "C" {
-#include "utils/hsearch.h"
 #include "utils/rel.h"
 }
 
@@ -21,99 +24,100 @@ using namespace stripe_sync::sql;
 
 namespace {
 
-std::string text_of(const char* alias, const std::string& column) {
-  return std::string("format('%s', ") + alias + "." + quote_name(column) + ")";
-}
+/// A statement's way into the inbox.
+class Changes {
+ public:
+  explicit Changes(const TriggerData* trigger)
+      : trigger_(trigger), table_(RelationGetRelid(trigger->tg_relation)), inbox_(table_) {}
 
-// Rows that are there, unless nothing of them has changed.
-std::string changed_sql(const Arguments& arguments) {
-  const std::string off = arguments.active.empty()
-                              ? "false"
-                              : text_of("n", arguments.active) + " = ANY ('{f,false,0}')";
-  return "SELECT 'changed' AS change, " + key_expression("n", arguments.keys) + " AS key, " +
-         text_of("n", arguments.code) + " AS code, " + off + " AS off, nullif(" +
-         text_of("n", arguments.sync[SyncColumns::promotion_code_id]) +
-         ", '') AS promotion_code_id, NULL::bigint AS together FROM stripe_sync_new n WHERE " +
-         text_of("n", arguments.sync[SyncColumns::status]) + " = ANY ('{pending,manual,\"\"}')";
-}
-
-// Keys that are gone; `together` counts those that a DELETE took.
-std::string gone_sql(const Arguments& arguments, const char* together) {
-  return "SELECT CASE WHEN " + text_of("o", arguments.sync[SyncColumns::status]) +
-         " = 'manual' THEN 'left' ELSE 'deleted' END AS change, " +
-         key_expression("o", arguments.keys) +
-         " AS key, NULL AS code, NULL::boolean AS off, NULL AS promotion_code_id, " + together +
-         " AS together FROM stripe_sync_old o";
-}
-
-std::string changes_sql(const TriggerData* trigger, const Arguments& arguments) {
-  const TriggerEvent event = trigger->tg_event;
-  if (TRIGGER_FIRED_BY_TRUNCATE(event)) {
-    return "SELECT 'truncated' AS change, NULL AS key, NULL AS code, NULL::boolean AS off,"
-           " NULL AS promotion_code_id, NULL::bigint AS together";
-  }
-  if (TRIGGER_FIRED_BY_DELETE(event)) {
-    return gone_sql(arguments, "(SELECT count(*) FROM stripe_sync_old)");
-  }
-  if (TRIGGER_FIRED_BY_INSERT(event)) return changed_sql(arguments);
-  return changed_sql(arguments) + " UNION ALL " + gone_sql(arguments, "NULL") + " WHERE " +
-         key_expression("o", arguments.keys) + " NOT IN (SELECT " +
-         key_expression("n", arguments.keys) + " FROM stripe_sync_new n)";
-}
-
-// $2 is the key of the worker's own write, which is no change.
-std::string append_sql(const TriggerData* trigger) {
-  return "INSERT INTO stripe_sync.promo_inbox"
-         " (number, promo_table, change, key, code, off, promotion_code_id, together)"
-         " SELECT (SELECT nextval('stripe_sync.change_number')), $1::oid, r.* FROM (" +
-         changes_sql(trigger, Arguments(trigger->tg_trigger)) +
-         ") r WHERE ($2 IS NULL OR r.key <> $2) AND (r.key IS NULL OR " + key_fits("r.key") + ")";
-}
-
-/// A plan by its trigger's oid: attaching again makes new triggers, so it never outlives its
-/// columns.
-struct KeptPlan {
-  Oid trigger;
-  SPIPlanPtr plan;
-};
-
-HTAB* kept_plans = nullptr;
-
-SPIPlanPtr& plan_of(Oid trigger) {
-  KeptPlan* kept = pg_call([=] {
-    if (kept_plans == nullptr) {
-      HASHCTL control = {};
-      control.keysize = sizeof(Oid);
-      control.entrysize = sizeof(KeptPlan);
-      kept_plans = hash_create("stripe_sync trigger plans", 16, &control, HASH_ELEM | HASH_BLOBS);
+  /// False: there was nothing to tell.
+  bool append() {
+    const TriggerEvent event = trigger_->tg_event;
+    if (TRIGGER_FIRED_BY_TRUNCATE(event)) {
+      inbox_.append({"truncated"});
+    } else if (TRIGGER_FIRED_BY_DELETE(event)) {
+      append_deleted();
+    } else if (TRIGGER_FIRED_BY_INSERT(event)) {
+      append_inserted();
+    } else {
+      append_updated();
     }
-    bool found;
-    KeptPlan* entry = static_cast<KeptPlan*>(hash_search(kept_plans, &trigger, HASH_ENTER, &found));
-    if (!found) entry->plan = nullptr;
-    return entry;
-  });
-  return kept->plan;
-}
+    const bool appended = inbox_.used();
+    inbox_.close();
+    return appended;
+  }
 
-std::uint64_t append_changes(const TriggerData* trigger) {
-  SPIPlanPtr& plan = plan_of(trigger->tg_trigger->tgoid);
-  if (plan == nullptr) plan = keep_plan(append_sql(trigger), 2);
-  const Oid table = RelationGetRelid(trigger->tg_relation);
-  const bool ours = own_write != nullptr && own_write->table == table;
-  return run_plan(plan, {std::to_string(table), ours ? Text(own_write->key) : Text()}).affected;
-}
+ private:
+  // Rows with longer keys are left out; the worker's own write is no change.
+  bool counts(const char* key) const {
+    const bool ours =
+        own_write != nullptr && own_write->table == table_ && std::strcmp(own_write->key, key) == 0;
+    return !ours && std::strlen(key) <= longest_key;
+  }
+
+  void append(const Change& change) {
+    if (counts(change.key)) inbox_.append(change);
+  }
+
+  void append_gone(const char* key, bool manual, std::optional<std::int64_t> together) {
+    Change change{manual ? "left" : "deleted", key};
+    change.together = together;
+    append(change);
+  }
+
+  // The row trigger has left another status where nothing of a row has changed.
+  void append_changed(const Transition& row) {
+    const std::string_view status = row.status();
+    if (status == "pending" || status == "manual" || status.empty()) append(row.changed());
+  }
+
+  void append_inserted() {
+    Transition rows(trigger_, Transition::Rows::new_rows);
+    while (rows.next()) append_changed(rows);
+    rows.close();
+  }
+
+  void append_deleted() {
+    Transition rows(trigger_, Transition::Rows::old_rows);
+    while (rows.next()) append_gone(rows.key(), is_manual(rows), rows.size());
+    rows.close();
+  }
+
+  // A key that no row has any more is gone. The rows stand in the same order on both sides, mostly.
+  void append_updated() {
+    Transition before(trigger_, Transition::Rows::old_rows);
+    Transition after(trigger_, Transition::Rows::new_rows);
+    std::map<std::string, bool> keys_before;  ///< whether manual
+    std::set<std::string> keys_after;
+    while (after.next()) {
+      const bool both = before.next();
+      if (!both || std::strcmp(before.key(), after.key()) != 0) {
+        if (both) keys_before[before.key()] = is_manual(before);
+        keys_after.insert(after.key());
+      }
+      append_changed(after);
+    }
+    while (before.next()) keys_before[before.key()] = is_manual(before);
+    for (const auto& [key, manual] : keys_before) {
+      if (keys_after.count(key) == 0) append_gone(key.c_str(), manual, std::nullopt);
+    }
+    before.close();
+    after.close();
+  }
+
+  static bool is_manual(const Transition& row) { return std::strcmp(row.status(), "manual") == 0; }
+
+  const TriggerData* trigger_;
+  Oid table_;
+  InboxWriter inbox_;
+};
 
 }  // namespace
 
 STRIPE_SYNC_FUNCTION(stripe_sync_promo_after_statement) {
-  TriggerData* trigger = trigger_data(fcinfo);
+  const TriggerData* trigger = trigger_data(fcinfo);
   const auto failed = in_subtransaction([&] {
-    with_spi([&] {
-      pg_call([=] { SPI_register_trigger_data(trigger); });
-      std::uint64_t appended = 0;
-      as_extension_owner([&] { appended = append_changes(trigger); });
-      if (appended > 0) wake_worker_at_commit();
-    });
+    if (Changes(trigger).append()) wake_worker_at_commit();
   });
   if (failed) {
     log_error(WARNING, Error(failed->sqlstate, "a change of promo codes was not taken over yet",

@@ -30,6 +30,7 @@ UPDATE t SET discount_value = 20 WHERE id = 1;
 UPDATE t SET sync_status = 'synced' WHERE id = 2;
 UPDATE t SET id = 7 - id WHERE id IN (3, 4);
 UPDATE t SET id = 10 WHERE id = 2;
+UPDATE t SET id = id + 1 WHERE id IN (5, 6);
 UPDATE t SET sync_status = 'manual' WHERE id = 1;
 DELETE FROM t WHERE id IN (1, 3);
 TRUNCATE t;

@@ -164,6 +164,14 @@ INSERT INTO t (id, code) VALUES (12, 'TWELVE');
 UPDATE t SET code = 'TWELFTH' WHERE id = 12;
 DELETE FROM t WHERE id = 12;
 ALTER TABLE stripe_sync.inbox_gone RENAME TO promo_inbox;
+-- or are of another version
+ALTER TABLE stripe_sync.promo_inbox ADD COLUMN later text;
+INSERT INTO t (id, code) VALUES (13, 'THIRTEEN');
+SELECT change, key, code, later FROM stripe_sync.promo_inbox WHERE key = '13';
+ALTER TABLE stripe_sync.promo_inbox DROP COLUMN later;
+ALTER TABLE stripe_sync.promo_inbox RENAME COLUMN off TO switched_off;
+DELETE FROM t WHERE id = 13;
+ALTER TABLE stripe_sync.promo_inbox RENAME COLUMN switched_off TO off;
 ALTER TABLE stripe_sync.gone RENAME TO promo_state;
 SELECT key, id, code, sync_status, state_code, state, deleted FROM pg_temp.seen() WHERE key IN ('4', '9');
 TRUNCATE t;
