@@ -1,5 +1,7 @@
 #include "worker/account.hpp"
 
+#include "pg/api_key.hpp"
+
 namespace stripe_sync::worker {
 
 namespace {
@@ -41,6 +43,16 @@ Probe judge(const Permission& permission, const stripe::Answer& answer) {
     return {permission.item, "warn", detail + " " + permission.without, answer.error.hint};
   }
   return {permission.item, not_allowed ? "fail" : "warn", detail, answer.error.hint};
+}
+
+// What is known of the key without asking.
+std::vector<Probe> warnings() {
+  std::vector<Probe> found;
+  for (const Error& warning : pg::api_key_warnings()) {
+    found.push_back({warning.detail.empty() ? "key in the log" : "key file", "warn",
+                     warning.message + ": " + warning.detail, warning.hint});
+  }
+  return found;
 }
 
 }  // namespace
@@ -108,11 +120,26 @@ bool AccountCheck::handle(std::uint64_t id, const stripe::Answer& answer, const 
   return true;
 }
 
-void PermissionCheck::begin(std::int64_t number, std::vector<Probe> found) {
+void PermissionCheck::begin(std::int64_t number, const AccountCheck& account) {
   number_ = number;
-  found_ = std::move(found);
+  found_ = warnings();
+  found_.push_back({"key", "ok", stripe::key_fingerprint(client_.config().key), ""});
+  found_.push_back({"mode", "ok", account.mode(), ""});
+  if (account.account_hidden()) {
+    found_.push_back({"account", "warn",
+                      "the key may not read its account: it is known by the key alone",
+                      "Allow the restricted key to read the account."});
+  } else {
+    found_.push_back({"account", "ok", account.account(), ""});
+  }
   next_ = 0;
   ask();
+}
+
+void PermissionCheck::refuse(std::int64_t number, const std::string& item, const Error& reason) {
+  std::vector<Probe> found = warnings();
+  found.push_back({item, "fail", reason.message + " " + reason.detail, reason.hint});
+  store_probes(found, number);
 }
 
 void PermissionCheck::ask() {

@@ -20,7 +20,6 @@ class AccountCheck {
   bool verified() const { return verified_; }
   /// Nothing is known any more (other key).
   void reset();
-  void cancel() { request_.reset(); }
 
   /// Takes the answer if it is this check's: true. `failure` then says why nothing may be pushed.
   bool handle(std::uint64_t id, const stripe::Answer& answer, const Orders& orders,
@@ -47,7 +46,9 @@ class PermissionCheck {
  public:
   explicit PermissionCheck(stripe::Client& client) : client_(client) {}
 
-  void begin(std::int64_t number, std::vector<Probe> found);
+  void begin(std::int64_t number, const AccountCheck& account);
+  /// Nothing can be asked; `item` is what that shows in.
+  void refuse(std::int64_t number, const std::string& item, const Error& reason);
   bool under_way() const { return number_ != 0; }
   /// True if the answer was this check's; once all are there, stores what was found.
   bool handle(std::uint64_t id, const stripe::Answer& answer);

@@ -7,6 +7,7 @@
 #include "stripe/client.hpp"
 #include "sync/promo_engine.hpp"
 #include "worker/account.hpp"
+#include "worker/comparison.hpp"
 #include "worker/event_watch.hpp"
 #include "worker/forbidden.hpp"
 #include "worker/notice.hpp"
@@ -56,11 +57,11 @@ class Worker {
   bool find_place();
   bool stand_aside();
   bool serves() const;
+  void look_again();
+  Error why_not() const;
   void serve_push(std::int64_t number);
   void serve_check(std::int64_t number);
-  Millis reconcile_every() const;
-  Millis soon() const { return 20 * reconcile_took_ + Millis(1'000); }
-  void reconcile_if_due();
+  void compare_if_due();
   void block(const Error& reason);
   void unblock();
   void distrust();
@@ -78,6 +79,7 @@ class Worker {
   AccountCheck account_;
   PermissionCheck permissions_;
   EventWatch events_;
+  Comparison comparison_;
   Waiter waiter_;
 
   Orders orders_;
@@ -91,8 +93,6 @@ class Worker {
   int blocks_ = 0;
   Millis retry_blocked_at_{0};
   const Millis began_{clock_.steady()};
-  std::optional<Millis> reconciled_at_;
-  Millis reconcile_took_{0};
   std::optional<Millis> forgot_at_;
   Millis contact_noted_at_{-contact_noted_every};
   bool leases_cleared_ = false;
@@ -109,6 +109,7 @@ Worker::Worker()
       account_(client_),
       permissions_(client_),
       events_(client_),
+      comparison_(store_, clock_),
       waiter_(*transport_) {
   distrust();
 }
@@ -198,20 +199,24 @@ void Worker::check_key() {
   if (!key_.empty()) account_.begin();
 }
 
+// Somebody waits for an answer of Stripe's: what keeps requests from being sent may be gone.
+void Worker::look_again() {
+  configure();
+  if (!blocked_ || key_.empty()) return;
+  account_.reset();
+  retry_blocked_at_ = Millis(0);
+  check_key();
+}
+
 void Worker::serve_push(std::int64_t number) {
   if (push_served_ < number) {
     push_served_ = number;
-    configure();
-    if (blocked_ && !key_.empty()) {
-      account_.reset();
-      retry_blocked_at_ = Millis(0);
-      check_key();
-    }
-    if (reconciled_at_ && clock_.steady() - *reconciled_at_ > soon()) reconciled_at_.reset();
+    look_again();
+    comparison_.hasten();
     if (!forbidden_) store_.retry_now();
   }
   if (account_.under_way()) return;
-  if (!misplaced(orders_, *here_)) reconcile_if_due();
+  if (!misplaced(orders_, *here_)) compare_if_due();
   if (!forbidden_) engine_.unblock();
   if (!blocked_) notice_.give(engine_, clock_.steady());
   store_push_done(number);
@@ -228,48 +233,24 @@ void Worker::serve_check(std::int64_t number) {
     }
   }
   if (account_.under_way() || permissions_.under_way()) return;
-  std::vector<Probe> found;
-  for (const Error& warning : api_key_warnings()) {
-    found.push_back({warning.detail.empty() ? "key in the log" : "key file", "warn",
-                     warning.message + ": " + warning.detail, warning.hint});
-  }
-  if (!account_.verified()) {
-    const Error reason = blocked_.value_or(Error(errcode::network, "Stripe could not be asked"));
-    found.push_back(
-        {forbidden_ ? "writes" : "key", "fail", reason.message + " " + reason.detail, reason.hint});
-    store_probes(found, number);
-    orders_.checks_done = number;
-    return;
-  }
-  // A permission may have been given.
-  engine_.unblock();
-  store_.retry_now();
-  found.push_back({"key", "ok", stripe::key_fingerprint(key_), ""});
-  found.push_back({"mode", "ok", account_.mode(), ""});
-  if (account_.account_hidden()) {
-    found.push_back({"account", "warn",
-                     "the key may not read its account: it is known by the key alone",
-                     "Allow the restricted key to read the account."});
+  if (account_.verified()) {
+    // A permission may have been given.
+    engine_.unblock();
+    store_.retry_now();
+    permissions_.begin(number, account_);
   } else {
-    found.push_back({"account", "ok", account_.account(), ""});
+    permissions_.refuse(number, forbidden_ ? "writes" : "key", why_not());
+    orders_.checks_done = number;
   }
-  permissions_.begin(number, std::move(found));
 }
 
-// A large table is compared less often: at most a hundredth of the time goes into it.
-Millis Worker::reconcile_every() const {
-  if (store_.has_set_aside()) return soon();
-  return std::max(Millis(1000LL * guc::reconcile_interval), 100 * reconcile_took_);
+// Why Stripe is not asked.
+Error Worker::why_not() const {
+  return blocked_.value_or(Error(errcode::network, "Stripe could not be asked"));
 }
 
-void Worker::reconcile_if_due() {
-  const Millis now = clock_.steady();
-  if (reconciled_at_ && now - *reconciled_at_ < reconcile_every()) return;
-  const bool whole = store_.reconcile();
-  // What a lock kept from being compared is asked again soon.
-  reconciled_at_ = whole ? now : now - reconcile_every() + longest_wait;
-  reconcile_took_ = clock_.steady() - now;
-  engine_.look_for_due();
+void Worker::compare_if_due() {
+  if (comparison_.make_if_due()) engine_.look_for_due();
 }
 
 void Worker::reload() {
@@ -341,7 +322,7 @@ bool Worker::round() {
   }
   if (orders_.push_request > orders_.pushes_done) serve_push(orders_.push_request);
   if (!at_home) return true;
-  reconcile_if_due();
+  compare_if_due();
   if (!forgot_at_ || clock_.steady() - *forgot_at_ > forget_every) {
     forgot_at_ = clock_.steady();
     forget_old();
@@ -412,9 +393,7 @@ Millis Worker::wait_time() {
   if (events_.under_way() && engine_.wants_to_write()) {
     wait = std::min(wait, events_.since() + events_patience - clock_.steady());
   }
-  if (orders_.active && reconciled_at_) {
-    wait = std::min(wait, *reconciled_at_ + reconcile_every() - clock_.steady());
-  }
+  if (const auto due = comparison_.wait(); due && orders_.active) wait = std::min(wait, *due);
   if (blocked_ && !forbidden_ && !account_.under_way()) {
     wait = std::min(wait, retry_blocked_at_ - clock_.steady());
   }
