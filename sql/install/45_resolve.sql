@@ -1,8 +1,8 @@
-CREATE FUNCTION stripe_sync.may_resolve(caller oid, promo_table oid) RETURNS boolean
+CREATE FUNCTION stripe_sync.may_change(caller oid, promo_table oid) RETURNS boolean
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
   RETURN coalesce(has_table_privilege(caller, promo_table, 'UPDATE'),
     pg_has_role(caller, (SELECT e.extowner FROM pg_extension e WHERE e.extname = 'stripe_sync'), 'USAGE'));
-COMMENT ON FUNCTION stripe_sync.may_resolve(oid, oid) IS 'Whether a role may decide about a table''s codes: it may update the table; of a dropped table the extension''s owner decides';
+COMMENT ON FUNCTION stripe_sync.may_change(oid, oid) IS 'Whether a role may change a table''s promo codes and decide about them: it may update the table; of a dropped table the extension''s owner decides';
 
 -- The table was copied or restored under another name or oid, the row under another key: the
 -- promotion code has a row.
@@ -42,7 +42,7 @@ BEGIN ATOMIC
   UPDATE stripe_sync.promo_state s SET take_over = (take = 'db'), state = 'pending', settled = NULL, attempts = 0,
     next_attempt = clock_timestamp(), changed_at = clock_timestamp(),
     generation = s.generation + 1
-  WHERE s.state = 'conflict' AND s.code_key = resolve_conflict.code_key AND stripe_sync.may_resolve(caller, s.promo_table)
+  WHERE s.state = 'conflict' AND s.code_key = resolve_conflict.code_key AND stripe_sync.may_change(caller, s.promo_table)
     AND NOT EXISTS (SELECT FROM stripe_sync.promo_state o
       WHERE o.promotion_code_id = s.observed #>> '{rival,id}' AND NOT o.deleted)
   RETURNING s.code, s.promo_table, s.key, s.observed #>> '{rival,id}',
@@ -67,14 +67,14 @@ BEGIN
   END IF;
   PERFORM stripe_sync.forget_replaced();
   RETURN QUERY SELECT * FROM stripe_sync.resolve_missing(wanted, take, ARRAY(
-    SELECT a.promo_table::oid FROM stripe_sync.attachment a WHERE stripe_sync.may_resolve(caller, a.promo_table)))
+    SELECT a.promo_table::oid FROM stripe_sync.attachment a WHERE stripe_sync.may_change(caller, a.promo_table)))
     UNION ALL SELECT * FROM stripe_sync.resolve_conflict(wanted, take, caller);
   IF FOUND THEN
     PERFORM stripe_sync.retry_conflicts(ARRAY(SELECT s.code_key FROM stripe_sync.promo_state s
       WHERE s.deleted AND s.state = 'pending' AND (code IS NULL OR s.code_key = wanted)));
     PERFORM stripe_sync.wake_worker(at_commit => true);
   ELSIF EXISTS (SELECT FROM stripe_sync.promo_state s WHERE s.state = 'conflict' AND s.code_key = wanted
-                AND stripe_sync.may_resolve(caller, s.promo_table)) THEN
+                AND stripe_sync.may_change(caller, s.promo_table)) THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('promo code "%s" belongs to two rows', code),
       DETAIL = 'Both are attached, and Stripe sells the other one.', HINT = 'Give one of them another code, or switch it off.';
   ELSIF EXISTS (SELECT FROM stripe_sync.promo_state s WHERE (s.state = 'missing' OR s.state = 'conflict' AND code IS NOT NULL) AND (code IS NULL OR s.code_key = wanted)) THEN

@@ -2,6 +2,7 @@
 
 #include "json/json.hpp"
 
+#include "pg/promo_table.hpp"
 #include "pg/role.hpp"
 
 namespace stripe_sync::pg::promo_state {
@@ -10,10 +11,6 @@ namespace {
 
 Text number(std::optional<std::int64_t> value) {
   return value ? Text(std::to_string(*value)) : Text();
-}
-
-Text text_or_null(const std::string& text) {
-  return text.empty() ? Text() : Text(text);
 }
 
 // Nothing while nothing is known of the row: its history is asked for at the next claim, too.
@@ -50,6 +47,19 @@ Text in_flight_json(const PromoJob& job) {
 }
 
 }  // namespace
+
+Settled settled_of(PromoState state, const StoredReason& reason, const Text& warnings) {
+  Settled settled;
+  settled.state = state;
+  if (reason.message) {
+    settled.reason = Error(sqlstate_of_text(reason.sqlstate.value_or("")), *reason.message,
+                           reason.detail.value_or(""), reason.hint.value_or(""));
+  }
+  if (!warnings) return settled;
+  const auto list = json::Value::parse(*warnings);
+  if (list) settled.warnings = text_list(list.value());
+  return settled;
+}
 
 Rows lock_due(int limit) {
   static Statement select{

@@ -7,6 +7,16 @@
 
 namespace stripe_sync::pg::promo_state {
 
+/// A reason as it is stored; no message = none.
+struct StoredReason {
+  const Text& sqlstate;
+  const Text& message;
+  const Text& detail;
+  const Text& hint;
+};
+/// Where a row stood when it settled, as stored; `warnings` a JSON array.
+Settled settled_of(PromoState state, const StoredReason& reason, const Text& warnings);
+
 /// What a row that is missing says besides its reason: its code is held until somebody decides.
 /// (In the same words as sql/install/35_inbox.sql.)
 inline constexpr const char* missing_detail = "Its code in Stripe is left as it is.";

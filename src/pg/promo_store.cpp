@@ -123,16 +123,8 @@ std::optional<Settled> unchanged(const Rows& due, std::size_t i, const PromoJob&
   }
   const auto known = state_of_name(*state);
   if (!known) return std::nullopt;
-  Settled settled;
-  settled.state = *known;
-  if (due.at(i, 17)) {
-    settled.reason = Error(sqlstate_of_text(due.at(i, 16).value_or("")), *due.at(i, 17),
-                           due.at(i, 18).value_or(""), due.at(i, 19).value_or(""));
-  }
-  if (due.at(i, 20)) {
-    const auto parsed = json::Value::parse(*due.at(i, 20));
-    if (parsed) settled.warnings = text_list(parsed.value());
-  }
+  Settled settled = promo_state::settled_of(
+      *known, {due.at(i, 16), due.at(i, 17), due.at(i, 18), due.at(i, 19)}, due.at(i, 20));
   if (due.at(i, 21)) settled.wake_at = std::stoll(*due.at(i, 21));
   return settled;
 }

@@ -39,6 +39,10 @@ SPIPlanPtr prepare(const std::string& sql, int arguments) {
 
 }  // namespace
 
+Text text_or_null(const std::string& text) {
+  return text.empty() ? Text() : Text(text);
+}
+
 SPIPlanPtr keep_plan(std::string_view sql, int arguments) {
   SPIPlanPtr plan = prepare(std::string(sql), arguments);
   pg_call([=] {

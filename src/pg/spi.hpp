@@ -14,6 +14,8 @@ namespace stripe_sync::pg {
 
 /// A parameter or column in its text form; nothing = NULL.
 using Text = std::optional<std::string>;
+/// Nothing if it is empty.
+Text text_or_null(const std::string& text);
 
 /// A statement's result, copied out of PostgreSQL's memory.
 class Rows {

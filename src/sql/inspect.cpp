@@ -4,18 +4,15 @@
 #include "sync/promo_inspect.hpp"
 
 #include "core/clock.hpp"
-#include "json/json.hpp"
 #include "pg/boundary.hpp"
 #include "pg/log.hpp"
+#include "pg/promo_state_sql.hpp"
 #include "pg/promo_store.hpp"
 #include "pg/role.hpp"
 #include "pg/spi.hpp"
 #include "sql/call.hpp"
+#include "sql/rights.hpp"
 #include "sync/promo_text.hpp"
-
-extern "C" {
-#include "utils/acl.h"
-}
 
 using namespace stripe_sync;
 using namespace stripe_sync::pg;
@@ -59,17 +56,9 @@ struct Known {
 std::optional<Settled> verdict(const Known& known, const PromoTable::Found& found) {
   const auto state = known.column(6) ? state_of_name(*known.column(6)) : std::nullopt;
   if (!state || !known.judged(found)) return std::nullopt;
-  Settled settled;
-  settled.state = *state;
-  if (known.column(8)) {
-    settled.reason = Error(sqlstate_of_text(known.column(7).value_or("")), *known.column(8),
-                           known.column(9).value_or(""), known.column(10).value_or(""));
-  }
-  if (known.column(11)) {
-    const auto warnings = json::Value::parse(*known.column(11));
-    if (warnings) settled.warnings = text_list(warnings.value());
-  }
-  return settled;
+  return promo_state::settled_of(
+      *state, {known.column(7), known.column(8), known.column(9), known.column(10)},
+      known.column(11));
 }
 
 Examined examined(const Known& known, const PromoTable& table, const PromoTable::Found& found) {
@@ -92,10 +81,6 @@ Text shown_value(const PromoRow& row, const std::string& item) {
   const bool time = item == item::starts_at || item == item::expires_at;
   const auto seconds = time ? unix_time(*value) : std::nullopt;
   return seconds ? time_text(*seconds) : *value;
-}
-
-Text text_or_null(const std::string& text) {
-  return text.empty() ? Text() : Text(text);
 }
 
 /// The attached tables, for the length of a call.
@@ -149,15 +134,6 @@ void add_findings(Rows& result, const Known& known, Attached& attached) {
 
 // --- fix ----------------------------------------------------------------------------------------
 
-void require_update(const PromoTable& table) {
-  const Oid oid = table.oid();
-  const bool may =
-      pg_call([=] { return pg_class_aclcheck(oid, GetUserId(), ACL_UPDATE) == ACLCHECK_OK; });
-  if (may) return;
-  throw Error(sqlstate("42501"), "permission denied to change " + table.label(),
-              "It takes the right to update the table.", "Call it as a role that has it.");
-}
-
 struct Fix {
   bool named;  ///< the code was given
   bool apply;
@@ -178,7 +154,7 @@ void fix_row(Fix& fix, const Known& known, Attached& attached) {
   table.as_owner([&] { found = table.read(known.key()); });
   if (!found) return;
   const std::vector<Repair> repairs = repairs_of(examined(known, table, *found));
-  if (fix.apply && !repairs.empty()) require_update(table);
+  if (fix.apply && !repairs.empty()) sql::require_change(table);
   for (const Repair& repair : repairs) {
     const bool now = fix.apply && (fix.named || !repair.touches_money);
     Text outcome(fix.apply ? "left: it touches money, name the code" : "would be changed");

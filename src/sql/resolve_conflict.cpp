@@ -6,11 +6,8 @@
 #include "pg/promo_store.hpp"
 #include "pg/role.hpp"
 #include "pg/spi.hpp"
+#include "sql/rights.hpp"
 #include "sync/promo_reverse.hpp"
-
-extern "C" {
-#include "utils/acl.h"
-}
 
 using namespace stripe_sync::pg;
 
@@ -43,13 +40,7 @@ PromoRow lock_row(PromoTable& table, const std::string& key) {
 }
 
 void write_row(PromoTable& table, const Conflict& conflict) {
-  const Oid oid = table.oid();
-  const bool allowed =
-      pg_call([=] { return pg_class_aclcheck(oid, GetUserId(), ACL_UPDATE) == ACLCHECK_OK; });
-  if (!allowed) {
-    throw Error(sqlstate("42501"), "permission denied to update " + table.label(), "",
-                "Call it as somebody who may update the table.");
-  }
+  require_change(table);
   const PromoRow row = lock_row(table, conflict.key);
   const Coupon& coupon = *conflict.observed.rival_coupon;
   const PromotionCode& code = *conflict.observed.rival;

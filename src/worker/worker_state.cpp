@@ -17,10 +17,6 @@ void in_own_transaction(const F& f) {
   if (failed) log_error(LOG, *failed);
 }
 
-Text text_or_null(const std::string& text) {
-  return text.empty() ? Text() : Text(text);
-}
-
 }  // namespace
 
 Orders read_orders() {
