@@ -14,6 +14,9 @@ namespace {
 
 using Differences = std::vector<Difference>;
 
+// What has expired by our clock may not have by Stripe's.
+constexpr std::int64_t stripe_is_late = 60;
+
 void compare(Differences& differences, const char* what, const std::string& database,
              const std::string& stripe) {
   if (database != stripe) differences.push_back({what, database, stripe});
@@ -120,10 +123,17 @@ Error still_sold(Error reason, const Observed& observed) {
   return reason;
 }
 
-std::optional<std::int64_t> sold_until(const Situation& s) {
-  if (!s.observed.code || !s.observed.code->active) return std::nullopt;
+std::optional<std::int64_t> over_at(const Situation& s) {
   const auto end = unix_time(text_of(s.row, item::expires_at));
-  return end && *end != time_never ? end : std::nullopt;
+  return end && *end != time_never && *end > s.now ? end : std::nullopt;
+}
+
+std::optional<std::int64_t> conflict_until(const Situation& s) {
+  const auto over = over_at(s);
+  const std::optional<PromotionCode>& rival = s.observed.rival;
+  if (!rival || !rival->active || !rival->expires_at) return over;
+  const std::int64_t end = std::max(*rival->expires_at, s.now + stripe_is_late);
+  return over ? std::min(*over, end) : end;
 }
 
 bool used_up(const PromotionCode& code) {

@@ -20,8 +20,11 @@ std::vector<Difference> reasons_to_replace(const Desired& desired, const Coupon&
 
 /// The error of a row that is not pushed any further, with what Stripe sells under its code.
 Error still_sold(Error reason, const Observed& observed);
-/// When what is sold all the same is over by the row's own word, which Stripe does not know.
-std::optional<std::int64_t> sold_until(const Situation& situation);
+/// When a row that Stripe does not hold as it says is over by its own word: what is sold all the
+/// same must be switched off then.
+std::optional<std::int64_t> over_at(const Situation& situation);
+/// When a conflict may be over: the row is, or the code that stands in its way expires.
+std::optional<std::int64_t> conflict_until(const Situation& situation);
 
 /// Nothing is left of what max_redemptions allows.
 bool used_up(const PromotionCode& code);

@@ -165,9 +165,13 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
       }
       job.unsettled.reset();
       decision.settle.emplace().reason = still_sold(effect.reason, job.observed);
-      decision.settle->state =
-          effect.next == Effect::Next::parked ? PromoState::parked : PromoState::conflict;
-      decision.settle->wake_at = sold_until(situation(job));
+      if (effect.next == Effect::Next::parked) {
+        decision.settle->state = PromoState::parked;
+        decision.settle->wake_at = over_at(situation(job));
+      } else {
+        decision.settle->state = PromoState::conflict;
+        decision.settle->wake_at = conflict_until(situation(job));
+      }
       break;
     case Effect::Next::blocked:
       if (answer.verdict == stripe::Verdict::forbidden) {

@@ -71,7 +71,7 @@ void plan_code(const Situation& s, const Desired& desired, const PromotionCode* 
   if (s.refused && s.refused->operation.same_request(create)) {
     plan.end.state = PromoState::parked;
     plan.end.reason = still_sold(s.refused->reason, s.observed);
-    plan.end.wake_at = sold_until(s);
+    plan.end.wake_at = over_at(s);
     // With another coupon, or under another text, it would sell again what was just corrected.
     const bool same =
         before && before->coupon == coupon_id && same_code(before->code, desired.code);
@@ -156,7 +156,7 @@ void plan_without_terms(const Situation& s, Plan& plan) {
   if (!parked->reason.message.empty()) {
     plan.end.state = PromoState::parked;
     plan.end.reason = still_sold(parked->reason, s.observed);
-    if (!wants_off(s)) plan.end.wake_at = sold_until(s);
+    if (!wants_off(s)) plan.end.wake_at = over_at(s);
   } else if (wants_off(s)) {
     plan.end.state = PromoState::synced;
   }

@@ -100,6 +100,7 @@ class FakeStripe {
   std::function<std::int64_t()> now = [] { return std::int64_t{0}; };
   /// Says why a promotion code is not made, if so: for refusals that no rule here knows.
   std::function<bool(const Fields&)> refuses_code = [](const Fields&) { return false; };
+  std::function<bool(const Received&)> refuses = [](const Received&) { return false; };
   std::vector<PriceObject> prices;
   std::size_t page = 100;      ///< of price lists
   int idempotency_errors = 0;  ///< one number for two requests: never right
@@ -262,6 +263,7 @@ class FakeStripe {
 
   http::Response execute(const Received& in) {
     if (!in.writes()) return read(in);
+    if (refuses(in)) return refusal(400, "", "invalid_request_error", "refused");
     Fields fields;
     for (const auto& [name, value] : in.params)
       if (name != "expand[]") fields[name] = value;

@@ -16,12 +16,14 @@ class FakeClock final : public Clock {
  public:
   std::int64_t unix_ms() const override {
     if (broken) throw std::out_of_range("no time");
-    return 1'800'000'000'000 + now_.count();
+    return 1'800'000'000'000 + (now_ + ahead).count();
   }
+  std::int64_t stripes_seconds() const { return unix_seconds() - ahead / Millis(1'000); }
   Millis steady() const override { return now_; }
   void advance(Millis by) { now_ += by; }
 
   bool broken = false;
+  Millis ahead{0};  ///< of Stripe's clock
 
  private:
   Millis now_{1'000'000};

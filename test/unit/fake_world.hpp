@@ -23,7 +23,7 @@ struct World {
   std::unique_ptr<PromoEngine> engine;
 
   explicit World(unsigned seed = 1) : random(seed) {
-    stripe.now = [this] { return clock.unix_seconds(); };
+    stripe.now = [this] { return clock.stripes_seconds(); };
     stripe.prices = {{"price_month", "prod_plan", "month", 19900}};
     transport.leaving = [this](const Received& request) { watch(request); };
     start();
