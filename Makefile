@@ -68,7 +68,7 @@ UNIT_DIR ?= build/unit
 UNIT_SRCS = $(CORE_SRCS) $(sort $(wildcard test/unit/*.cpp))
 UNIT_OBJS = $(addprefix $(UNIT_DIR)/,$(UNIT_SRCS:.cpp=.o))
 UNIT_FLAGS = -std=c++20 -g -O1 -Wall -Wextra -Wshadow $(WERROR) -Isrc -Itest/unit -MMD -MP \
-	-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+	-D_GLIBCXX_ASSERTIONS -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 
 # Half the time goes into optimising tests.
 $(UNIT_DIR)/test/%.o: UNIT_FLAGS += -O0

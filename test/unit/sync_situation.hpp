@@ -4,6 +4,22 @@
 
 // Situations and Stripe's objects for the tests of planning and absorbing.
 
+namespace stripe_sync {
+
+// By name where a test fails.
+inline void PrintTo(PromoState state, std::ostream* out) {
+  *out << state_name(state);
+}
+inline void PrintTo(Operation::Kind kind, std::ostream* out) {
+  *out << kind_name(kind);
+}
+inline void PrintTo(Effect::Next next, std::ostream* out) {
+  constexpr const char* names[] = {"go_on", "retry", "parked", "conflict", "blocked", "salt"};
+  *out << names[static_cast<int>(next)];
+}
+
+}  // namespace stripe_sync
+
 namespace stripe_sync::testing {
 
 using Kind = Operation::Kind;
