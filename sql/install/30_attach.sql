@@ -187,14 +187,15 @@ RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   event record;
-  -- as sql/promo_trigger.hpp reads them
+  -- as sql/promo_trigger.hpp reads them; few, for every statement copies them
   arguments text := (SELECT string_agg(quote_literal(a.argument), ', ' ORDER BY a.n)
-    FROM unnest(ARRAY[code_column, coalesce(active_column, '')] || sync_columns || cardinality(key_columns)::text || key_columns || watched)
+    FROM unnest(ARRAY[code_column, coalesce(active_column, '')] || sync_columns || cardinality(key_columns)::text || key_columns)
       WITH ORDINALITY a(argument, n));
 BEGIN
   PERFORM stripe_sync.remove_triggers(promo_table);
   EXECUTE format('CREATE TRIGGER zzzz_stripe_sync BEFORE INSERT OR UPDATE ON %s FOR EACH ROW
-    EXECUTE FUNCTION stripe_sync.promo_before_row(%s)', promo_table, arguments);
+    EXECUTE FUNCTION stripe_sync.promo_before_row(%s)', promo_table,
+    concat_ws(', ', arguments, (SELECT string_agg(quote_literal(w), ', ') FROM unnest(watched) w)));
   FOR event IN
     SELECT * FROM (VALUES
       ('insert', 'REFERENCING NEW TABLE AS stripe_sync_new'),

@@ -28,17 +28,16 @@ int attribute(TupleDesc tuple, const std::string& column) {
 /// Where a trigger's columns stand in its relation; kept for the length of a statement. Plain data.
 struct Columns {
   static constexpr int most = 32;
+  int sync[SyncColumns::count];
+  bool whole;  ///< the rest, too, which only updates ask for
   int watched[most];
   int watched_count;
-  int sync[SyncColumns::count];
   int keys[INDEX_MAX_KEYS];
   int key_count;
   bool generated;  ///< a watched column is computed after BEFORE triggers
 };
 
-void fill_columns(Columns& columns, const TriggerData* trigger) {
-  const Arguments arguments(trigger->tg_trigger);
-  const TupleDesc tuple = trigger->tg_relation->rd_att;
+void fill_rest(Columns& columns, const Arguments& arguments, TupleDesc tuple) {
   for (const std::string& column : arguments.watched) {
     const int number = attribute(tuple, column);
     if (number <= 0 || columns.watched_count == Columns::most) continue;
@@ -48,23 +47,30 @@ void fill_columns(Columns& columns, const TriggerData* trigger) {
       columns.watched[columns.watched_count++] = number;
     }
   }
-  for (int i = 0; i < SyncColumns::count; ++i) {
-    columns.sync[i] = attribute(tuple, arguments.sync[i]);
-  }
   for (const std::string& key : arguments.keys) {
     columns.keys[columns.key_count++] = attribute(tuple, key);
   }
+  columns.whole = true;
 }
 
+// An INSERT may turn into an UPDATE (ON CONFLICT).
 const Columns& columns_of(FunctionCallInfo fcinfo, const TriggerData* trigger) {
   FmgrInfo* function = fcinfo->flinfo;
-  if (function->fn_extra == nullptr) {
-    Columns* columns = static_cast<Columns*>(
+  Columns* columns = static_cast<Columns*>(function->fn_extra);
+  const bool update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+  if (columns != nullptr && (columns->whole || !update)) return *columns;
+  const Arguments arguments(trigger->tg_trigger);
+  const TupleDesc tuple = trigger->tg_relation->rd_att;
+  if (columns == nullptr) {
+    columns = static_cast<Columns*>(
         pg_call([=] { return MemoryContextAllocZero(function->fn_mcxt, sizeof(Columns)); }));
-    fill_columns(*columns, trigger);
+    for (int i = 0; i < SyncColumns::count; ++i) {
+      columns->sync[i] = attribute(tuple, arguments.sync[i]);
+    }
     function->fn_extra = columns;
   }
-  return *static_cast<const Columns*>(function->fn_extra);
+  if (update) fill_rest(*columns, arguments, tuple);
+  return *columns;
 }
 
 struct Value {

@@ -17,7 +17,8 @@ extern "C" {
 namespace stripe_sync::sql {
 
 /// What stripe_sync.install_triggers() says in a trigger's arguments: the columns of code and of
-/// is_active ('' = none), the sync columns, how many make the key and which, all that are watched.
+/// is_active ('' = none), the sync columns, how many make the key and which; of the row trigger,
+/// all that are watched.
 struct Arguments {
   std::string code, active;
   std::vector<std::string> sync, keys, watched;
