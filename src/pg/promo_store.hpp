@@ -15,6 +15,8 @@ class PromoTables {
  public:
   /// To be called at the start of a transaction, before find().
   void refresh();
+  /// The same whatever has changed: somebody may have changed an attachment by hand.
+  void read_anew();
   /// Nothing if the table is not attached (any more) or can't be read as attached: `why` says so.
   PromoTable* find(const std::string& oid, Error& why);
   std::vector<std::string> oids() const;
@@ -26,6 +28,7 @@ class PromoTables {
     Error broken;
   };
   std::map<std::string, Entry> entries_;
+  std::uint64_t read_at_ = 0;  ///< changes counted by then
 };
 
 namespace promo_state {

@@ -2,6 +2,11 @@
 
 #include "pg/role.hpp"
 
+extern "C" {
+#include "utils/inval.h"
+#include "utils/syscache.h"
+}
+
 namespace stripe_sync::pg {
 
 namespace {
@@ -33,9 +38,37 @@ Rows attachment_rows() {
   return rows;
 }
 
+// Counts what may have changed a table or its name, as every session is told of it at the start of
+// a transaction. Attaching makes new triggers, and so counts too.
+std::uint64_t definition_changes = 1;
+
+extern "C" void at_relation_change(Datum, Oid) {
+  ++definition_changes;
+}
+
+extern "C" void at_schema_change(Datum, int, uint32) {
+  ++definition_changes;
+}
+
+void count_definition_changes() {
+  static bool counting = false;
+  if (counting) return;
+  pg_call([] {
+    CacheRegisterRelcacheCallback(at_relation_change, Datum(0));
+    CacheRegisterSyscacheCallback(NAMESPACEOID, at_schema_change, Datum(0));
+  });
+  counting = true;
+}
+
 }  // namespace
 
 void PromoTables::refresh() {
+  count_definition_changes();
+  if (read_at_ != definition_changes) read_anew();
+}
+
+void PromoTables::read_anew() {
+  const std::uint64_t read_at = definition_changes;
   const Rows rows = attachment_rows();
   std::map<std::string, Entry> current;
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -63,6 +96,7 @@ void PromoTables::refresh() {
     current[oid] = std::move(entry);
   }
   entries_ = std::move(current);
+  read_at_ = read_at;
 }
 
 PromoTable* PromoTables::find(const std::string& oid, Error& why) {
