@@ -33,7 +33,7 @@ Coupon merged(Coupon coupon, const std::optional<Coupon>& before) {
   }
   if (coupon.raw["currency_options"].is_null() && same)
     coupon.other_currencies = before->other_currencies;
-  return coupon;
+  return reread(std::move(coupon), before);
 }
 
 /// Whether the answer shows what was asked for: a proxy or cache may mix answers up.
@@ -175,6 +175,11 @@ PromotionCode merged(PromotionCode code, const std::optional<PromotionCode>& bef
   code.dead = before->dead && !code.active;
   code.making_room = before->making_room && !code.active;
   return code;
+}
+
+Coupon reread(Coupon coupon, const std::optional<Coupon>& before) {
+  if (before && before->id == coupon.id) coupon.adopted_for = before->adopted_for;
+  return coupon;
 }
 
 std::optional<Coupon>& place_of(Situation& s, const std::string& coupon) {

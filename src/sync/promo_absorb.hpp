@@ -24,6 +24,8 @@ Effect give_up(Situation& situation, const Operation& operation, const Error& re
 
 /// What an answer leaves out stays as it was known `before`.
 PromotionCode merged(PromotionCode code, const std::optional<PromotionCode>& before);
+/// A coupon that was read anew, with what only we know of it.
+Coupon reread(Coupon coupon, const std::optional<Coupon>& before);
 /// Where a coupon is kept: with the row's promotion code, or for the next one.
 std::optional<Coupon>& place_of(Situation& situation, const std::string& coupon);
 /// Its promotion codes go with it, for good (stripe.md section 6).

@@ -29,9 +29,10 @@ std::optional<Coupon> coupon_inside(const json::Value& code) {
   return coupon;
 }
 
-/// The look has been made and observed holds what it found: was the write done? It was not if the
-/// plan would begin with it again.
+/// The look, if it was one, has been made and observed holds what it found: was the write done? It
+/// was not if the plan would begin with it again.
 Effect after_look(Situation& s) {
+  if (!s.unsettled) return {};
   Unsettled& unsettled = *s.unsettled;
   unsettled.looked = true;
   const bool again = begins_with(plan_promo(s), unsettled.operation);
@@ -52,7 +53,8 @@ Effect coupon_read(Situation& s, const json::Value& body) {
     s.unsettled.reset();
     return Effect{Next::salt};
   }
-  place_of(s, coupon->id) = coupon;
+  std::optional<Coupon>& place = place_of(s, coupon->id);
+  place = reread(std::move(*coupon), place);
   return write ? after_look(s) : Effect{};
 }
 
@@ -95,7 +97,8 @@ Effect code_read(Situation& s, const Operation& operation, const stripe::Answer&
   auto code = PromotionCode::from(answer.body);
   if (!code) return unreadable(s, operation, answer);
   s.observed.code = merged(std::move(*code), s.observed.code);
-  if (auto coupon = coupon_inside(answer.body)) s.observed.coupon = std::move(coupon);
+  if (auto coupon = coupon_inside(answer.body))
+    s.observed.coupon = reread(std::move(*coupon), s.observed.coupon);
   return after_look(s);
 }
 
@@ -126,12 +129,12 @@ Listed sorted_out(const Situation& s, const Operation& write, const std::string&
     if (linked) listed.linked = list[i];
     const bool known = linked || std::any_of(o.predecessors.begin(), o.predecessors.end(),
                                              [&](const auto& one) { return one.id == code->id; });
-    const bool ours = is_ours(s, write, *code);
+    const bool ours = linked || is_ours(s, write, *code);
     const bool sent = ours && !known && code->coupon == parameter(write, "promotion[coupon]");
     if (!lost_answer && (sent || (ours && code->active && listed.own.is_null())))
       listed.own = list[i];
     lost_answer = lost_answer || sent;
-    if (!ours && !linked && code->active) listed.rivals.push_back(list[i]);
+    if (!ours && code->active) listed.rivals.push_back(list[i]);
   }
   return listed;
 }
@@ -168,18 +171,16 @@ Effect adopt_one(Situation& s, const std::vector<json::Value>& rivals) {
   return conflict;
 }
 
-/// The codes of a text, after a create that was refused or lost.
-Effect codes_found(Situation& s, const json::Value& list) {
+/// The codes of a text: after a write that was refused or lost, or before the first.
+Effect codes_found(Situation& s, const Operation& find, const json::Value& list) {
   const Operation* write = looked_for(s);
-  if (!write) return {};
-  const bool existing = write->kind == Kind::update_code && s.observed.code;
-  const std::string text = existing ? s.observed.code->code : parameter(*write, "code");
-  const Listed listed = sorted_out(s, *write, text, list);
+  const bool existing = write && write->kind == Kind::update_code && s.observed.code;
+  const Listed listed = sorted_out(s, write ? *write : find, parameter(find, "code"), list);
   if (!listed.own.is_null()) {
     take_own(s, *PromotionCode::from(listed.own), coupon_inside(listed.own));
     return after_look(s);
   }
-  if (!s.unsettled->refusal) return after_look(s);
+  if (write && !s.unsettled->refusal) return after_look(s);
   if (listed.rivals.empty() && existing) return cannot_return(s, listed.linked);
   if (listed.rivals.empty() || !std::holds_alternative<Desired>(s.mapped)) return after_look(s);
   return adopt_one(s, listed.rivals);
@@ -195,7 +196,7 @@ Effect absorb_read(Situation& s, const Operation& operation, const stripe::Answe
     case Kind::read_code:
       return code_read(s, operation, answer);
     default:
-      return codes_found(s, answer.body["data"]);
+      return codes_found(s, operation, answer.body["data"]);
   }
 }
 

@@ -75,6 +75,8 @@ std::vector<Difference> take_equal(Situation& s, const PromotionCode& code, cons
         owner_of(code.metadata, s.identity) == Owner::nobody)
       differences.push_back({"active", "true", "false"});
     if (!differences.empty()) continue;
+    if (owner_of(coupon.metadata, s.identity) == Owner::nobody)
+      taken.observed.coupon->adopted_for = desired.description;
     s = std::move(taken);
     break;
   }

@@ -97,6 +97,7 @@ std::string dump_coupon(const Coupon& coupon) {
   out.number("max_redemptions", coupon.max_redemptions);
   if (!coupon.other_currencies.empty())
     out.raw("currency_options", dump_currencies(coupon.other_currencies));
+  if (coupon.adopted_for) out.raw("adopted_for", json::quote(*coupon.adopted_for));
   return out.raw("metadata", dump_metadata(coupon.metadata)).done();
 }
 
@@ -134,6 +135,7 @@ std::optional<Coupon> Coupon::from(const json::Value& object) {
   coupon.redeem_by = object["redeem_by"].integer();
   coupon.max_redemptions = object["max_redemptions"].integer();
   coupon.other_currencies = keys_but(object["currency_options"], coupon.terms.currency);
+  coupon.adopted_for = object["adopted_for"].text();
   coupon.raw = object;
   return coupon;
 }

@@ -27,6 +27,9 @@ struct Coupon {
   std::optional<std::int64_t> redeem_by;
   std::optional<std::int64_t> max_redemptions;
   std::vector<std::string> other_currencies;
+  /// Somebody else made it: the row's description when it was adopted. As long as the row has that,
+  /// the coupon keeps its name; it may serve other codes, too.
+  std::optional<std::string> adopted_for;
   json::Value raw;  ///< the object it was read from
 
   static std::optional<Coupon> from(const json::Value& object);

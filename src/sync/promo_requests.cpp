@@ -94,7 +94,9 @@ std::optional<Operation> update_coupon(const Desired& desired, const Identity& i
   // that goes on under another key still has its former mark on both.
   const bool moved =
       code && value_of(coupon.metadata, row_mark) == value_of(code->metadata, row_mark);
-  if (!moved && owner_of(coupon.metadata, identity) == Owner::other_row) return std::nullopt;
+  const Owner owner = owner_of(coupon.metadata, identity);
+  if (!moved && owner == Owner::other_row) return std::nullopt;
+  if (owner == Owner::nobody && coupon.adopted_for == desired.description) return std::nullopt;
   stripe::Params params;
   // Without a name Stripe shows the id.
   const bool nameless = desired.name.empty() && coupon.name == coupon.id;
@@ -134,7 +136,9 @@ std::optional<Operation> update_code(const PromotionCode& code, const Identity& 
                                      bool activate) {
   stripe::Params params;
   if (activate) params.emplace_back("active", "true");
-  add_changed_marks(params, code.metadata, identity);
+  // Our marks alone are worth no write to what somebody else made.
+  if (activate || owner_of(code.metadata, identity) != Owner::nobody)
+    add_changed_marks(params, code.metadata, identity);
   if (params.empty()) return std::nullopt;
   return post(Kind::update_code, code_path(code.id), std::move(params),
               (activate ? "switch on " : "update ") + code_text(code));

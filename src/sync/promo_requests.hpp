@@ -17,7 +17,7 @@ inline constexpr const char* installation_mark = "stripe_sync_installation";
 inline constexpr const char* row_mark = "stripe_sync_row";
 
 Operation create_coupon(const Desired& desired, const Identity& identity);
-/// Only what differs; nothing when nothing does.
+/// Only what differs; nothing when nothing does, and for what is adopted as it is.
 std::optional<Operation> update_coupon(const Desired& desired, const Identity& identity,
                                        const Coupon& coupon,
                                        const std::optional<PromotionCode>& code);

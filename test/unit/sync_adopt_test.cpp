@@ -11,9 +11,8 @@ TEST(Adopt, ActiveCodeOfTheTextIsAdoptedIfEqual) {
   EXPECT_EQ(step(s, ok(list_of({code_json(foreign())}))).next, Next::go_on);
   EXPECT_EQ(s.observed.code->id, "promo_theirs");
   EXPECT_EQ(s.observed.coupon->id, "THEIRS");
-  // Then it is marked as ours.
   const Plan plan = plan_promo(s);
-  EXPECT_EQ(kinds(plan), "update_code update_coupon");
+  EXPECT_EQ(kinds(plan), "");
   EXPECT_EQ(plan.end.state, PromoState::synced);
 }
 
@@ -72,7 +71,72 @@ TEST(Adopt, CarriedCodeIsAdoptedIfEqual) {
   Situation s = carrying();
   EXPECT_EQ(step(s, ok(code_json(foreign()))).next, Next::go_on);
   EXPECT_EQ(s.observed.code->id, "promo_theirs");
-  EXPECT_EQ(kinds(plan_promo(s)), "update_code update_coupon");
+  EXPECT_EQ(kinds(plan_promo(s)), "");
+}
+
+TEST(Adopt, WhatSomebodyElseMadeIsLeftAsItIsUntilTheRowChanges) {
+  Situation s = carrying({{"description", "Winter"}});
+  EXPECT_EQ(step(s, ok(code_json(foreign()))).next, Next::go_on);
+  EXPECT_EQ(kinds(plan_promo(s)), "") << "neither marks nor name are worth a write";
+  s.observed = Observed::parse(s.observed.dump());
+  EXPECT_EQ(kinds(plan_promo(s)), "") << "nor are they later";
+
+  s.row = row_of(s.row.values, {{"description", "Spring"}});
+  s.mapped = map(s.row);
+  const Plan renamed = plan_promo(s);
+  ASSERT_EQ(kinds(renamed), "update_coupon");
+  EXPECT_TRUE(contains(params_text(renamed.operations[0]),
+                       "name=Spring&metadata[description]=Spring&metadata[stripe_sync_row]="));
+
+  s.row = row_of(s.row.values, {{"description", "Winter"}, {"is_active", "false"}});
+  s.mapped = map(s.row);
+  EXPECT_EQ(params_text(plan_promo(s).operations.at(0)), "active=false");
+  s.observed.code->active = false;
+  s.row = row_of(s.row.values, {{"is_active", "true"}});
+  s.mapped = map(s.row);
+  const Plan on = plan_promo(s);
+  ASSERT_EQ(kinds(on), "update_code");
+  EXPECT_EQ(params_text(on.operations[0]),
+            "active=true&metadata[stripe_sync_row]=public.promo/1"
+            "&metadata[stripe_sync_installation]=inst_1");
+}
+
+TEST(Adopt, AReadingOfTheCouponForgetsNotWhatItWasAdoptedFor) {
+  Situation s = carrying({{"description", "Winter"}});
+  step(s, ok(code_json(foreign())));
+  s.observed.coupon->products_known = false;
+  ASSERT_EQ(first_kind(s), "read_coupon");
+  EXPECT_EQ(step(s, ok(coupon_json("", "THEIRS"))).next, Next::go_on);
+  EXPECT_EQ(kinds(plan_promo(s)), "");
+}
+
+TEST(Adopt, TheCodesOfATextReadBeforeAnythingIsMade) {
+  const auto find = [](Situation& s, const std::vector<std::string>& codes) {
+    return absorb(s, plan_promo(code_refused()).operations.at(0), ok(list_of(codes)));
+  };
+  Situation s = situation(percentage());
+  EXPECT_EQ(find(s, {code_json(foreign())}).next, Next::go_on);
+  EXPECT_EQ(s.observed.code->id, "promo_theirs");
+  EXPECT_EQ(kinds(plan_promo(s)), "");
+
+  s = situation(percentage());
+  EXPECT_EQ(find(s, {code_json(foreign("40"))}).next, Next::conflict);
+  EXPECT_EQ(s.observed.rival->id, "promo_theirs");
+
+  CodeShape own;
+  own.coupon = coupon_json(our_marks, "SUMMER-old", "40");
+  s = situation(percentage());
+  EXPECT_EQ(find(s, {code_json(own)}).next, Next::go_on);
+  EXPECT_EQ(kinds(plan_promo(s)), "create_coupon update_code create_code");
+
+  CodeShape off = foreign();
+  off.active = false;
+  for (const std::vector<std::string>& none :
+       {std::vector<std::string>(), std::vector<std::string>{code_json(off)}}) {
+    s = situation(percentage());
+    EXPECT_EQ(find(s, none).next, Next::go_on);
+    EXPECT_EQ(kinds(plan_promo(s)), "create_coupon create_code");
+  }
 }
 
 TEST(Adopt, CarriedCodeOfTheOldShape) {

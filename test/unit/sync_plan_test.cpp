@@ -92,15 +92,14 @@ TEST(Plan, NameThatIsTheIdIsNoName) {
   EXPECT_EQ(kinds(plan_promo(s)), "");
 }
 
-TEST(Plan, MarksAreSetAndASharedCouponIsLeftAlone) {
+TEST(Plan, AMovedRowsMarkIsSetAndASharedCouponIsLeftAlone) {
   Situation s = in_step();
-  s.observed.code->metadata.clear();
+  s.observed.code->metadata["stripe_sync_row"] = "public.promo/7";
   s.observed.coupon->metadata["stripe_sync_row"] = "public.promo/2";
   s.observed.coupon->name = "Another row's name";
   const Plan plan = plan_promo(s);
   ASSERT_EQ(kinds(plan), "update_code");
-  EXPECT_EQ(params_text(plan.operations[0]),
-            "metadata[stripe_sync_row]=public.promo/1&metadata[stripe_sync_installation]=inst_1");
+  EXPECT_EQ(params_text(plan.operations[0]), "metadata[stripe_sync_row]=public.promo/1");
 }
 
 TEST(Plan, SwitchingOnAgain) {
