@@ -1,4 +1,6 @@
 #pragma once
+
+#include <cstdint>
 // Statements on stripe_sync.promo_state; each is run as the extension's owner.
 
 #include "sync/promo_store.hpp"
