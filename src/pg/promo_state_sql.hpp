@@ -1,7 +1,7 @@
 #pragma once
+// Statements on stripe_sync.promo_state; each is run as the extension's owner.
 
 #include <cstdint>
-// Statements on stripe_sync.promo_state; each is run as the extension's owner.
 
 #include "sync/promo_store.hpp"
 
