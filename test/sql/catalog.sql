@@ -9,10 +9,12 @@ CREATE EXTENSION stripe_sync;
 SET client_min_messages = warning;
 SELECT stripe_sync_stop();
 
+-- (newer versions list the types of tables and views, too)
 CREATE VIEW pg_temp.member AS
   SELECT d.classid, d.objid, pg_describe_object(d.classid, d.objid, 0) AS name
   FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
-  WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'stripe_sync';
+  WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'stripe_sync'
+    AND d.classid <> 'pg_type'::regclass;
 CREATE VIEW pg_temp.proc AS
   SELECT p.* FROM pg_proc p JOIN pg_temp.member m ON m.classid = 'pg_proc'::regclass AND m.objid = p.oid;
 

@@ -26,7 +26,23 @@ sub openssl
     return;
 }
 
-# An authority, and certificates signed by it: signed(authority, file, name, days).
+# An authority, and certificates signed by it: signed(authority, file, name, last year). Not by
+# openssl x509, whose newer versions make no certificate that has expired.
+append_to_file("$dir/ca.cnf", <<"END");
+[ca]
+default_ca = one
+[one]
+database = $dir/index
+new_certs_dir = $dir
+rand_serial = yes
+unique_subject = no
+default_md = sha256
+policy = any
+[any]
+commonName = supplied
+END
+append_to_file("$dir/index", '');
+
 sub authority
 {
     my ($name) = @_;
@@ -37,22 +53,23 @@ sub authority
 
 sub signed
 {
-    my ($authority, $file, $name, $days) = @_;
+    my ($authority, $file, $name, $year) = @_;
     append_to_file("$dir/$file.ext", "subjectAltName=$name\n");
     openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
         '-subj', "/CN=$file", '-keyout', "$dir/$file.key", '-out', "$dir/$file.csr");
-    openssl('x509', '-req', '-in', "$dir/$file.csr", '-CA', "$dir/$authority.pem",
-        '-CAkey', "$dir/$authority.key", '-CAcreateserial', '-days', $days,
+    openssl('ca', '-batch', '-notext', '-config', "$dir/ca.cnf", '-in', "$dir/$file.csr",
+        '-cert', "$dir/$authority.pem", '-keyfile', "$dir/$authority.key",
+        '-startdate', '20200101000000Z', '-enddate', "${year}1231235959Z",
         '-extfile', "$dir/$file.ext", '-out', "$dir/$file.pem");
     return;
 }
 
 authority($_) foreach 'trusted', 'unknown';
-signed('trusted', 'right', 'IP:127.0.0.1', 2);
-signed('trusted', 'renewed', 'IP:127.0.0.1', 2);
-signed('trusted', 'name', 'DNS:api.stripe.com', 2);
-signed('trusted', 'expired', 'IP:127.0.0.1', -1);
-signed('unknown', 'untrusted', 'IP:127.0.0.1', 2);
+signed('trusted', 'right', 'IP:127.0.0.1', 2099);
+signed('trusted', 'renewed', 'IP:127.0.0.1', 2099);
+signed('trusted', 'name', 'DNS:api.stripe.com', 2099);
+signed('trusted', 'expired', 'IP:127.0.0.1', 2020);
+signed('unknown', 'untrusted', 'IP:127.0.0.1', 2099);
 
 # --- a server with one of them --------------------------------------------------------------------
 
