@@ -30,19 +30,13 @@ std::string json_list(const std::vector<std::string>& texts) {
   return list + "]";
 }
 
-std::string error_json(const Error& error) {
-  return "{\"sqlstate\":" + json::quote(sqlstate_text(error.sqlstate)) +
-         ",\"message\":" + json::quote(error.message) + ",\"detail\":" + json::quote(error.detail) +
-         ",\"hint\":" + json::quote(error.hint) + "}";
-}
-
+// What was refused is known not to have been done; by whom, and whether still, is asked anew.
 Text in_flight_json(const PromoJob& job) {
-  if (!job.unsettled) return Text();
+  if (!job.unsettled || job.unsettled->refusal) return Text();
   std::string text = "{\"operation\":" + job.unsettled->operation.dump() +
                      ",\"number\":" + std::to_string(job.number) +
                      ",\"spent\":" + flag(job.unsettled->spent) +
                      ",\"looked\":" + flag(job.unsettled->looked);
-  if (job.unsettled->refusal) text += ",\"refusal\":" + error_json(*job.unsettled->refusal);
   return text + "}";
 }
 

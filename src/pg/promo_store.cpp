@@ -16,15 +16,6 @@ namespace {
 constexpr Millis locked_row_again{250};
 constexpr Millis locked_table_again{1'000};
 
-Error read_error(const json::Value& value) {
-  Error error;
-  error.sqlstate = sqlstate_of_text(value["sqlstate"].text_or(""));
-  error.message = value["message"].text_or("");
-  error.detail = value["detail"].text_or("");
-  error.hint = value["hint"].text_or("");
-  return error;
-}
-
 void read_in_flight(const Text& text, PromoJob& job) {
   if (!text) return;
   const auto parsed = json::Value::parse(*text);
@@ -34,7 +25,6 @@ void read_in_flight(const Text& text, PromoJob& job) {
   if (!operation) return;
   job.unsettled = Unsettled{*operation, std::nullopt, stored["looked"].boolean().value_or(false),
                             stored["spent"].boolean().value_or(false)};
-  if (!stored["refusal"].is_null()) job.unsettled->refusal = read_error(stored["refusal"]);
   job.number = stored["number"].integer().value_or(0);
 }
 

@@ -188,7 +188,9 @@ std::optional<Coupon>& place_of(Situation& s, const std::string& coupon) {
 }
 
 void coupon_gone(Situation& s, const std::string& id) {
-  std::optional<Coupon>& coupon = place_of(s, id);
+  Observed& o = s.observed;
+  const bool next = o.next_coupon && o.next_coupon->id == id;
+  std::optional<Coupon>& coupon = next ? o.next_coupon : place_of(s, id);
   if (!coupon || coupon->id != id) coupon.emplace().id = id;
   coupon->valid = false;
 }

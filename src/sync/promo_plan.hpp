@@ -119,7 +119,7 @@ const char* kind_name(Operation::Kind kind);
 struct Unsettled {
   Operation operation;
   /// Stripe's refusal, when it refused for a reason that needs a look (id or text taken): what the
-  /// row is parked with if the look explains nothing.
+  /// row is parked with if the look explains nothing. Not kept: the next push asks anew.
   std::optional<Error> refusal;
   bool looked = false;  ///< looked since; the write was found not to have been done
   bool spent = false;   ///< Stripe holds its number for another request: take a new one

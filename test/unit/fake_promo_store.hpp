@@ -15,6 +15,7 @@ class FakePromoStore final : public PromoStore {
  public:
   struct State {
     std::string key, code;
+    std::string text;  ///< the code without case
     PromoRow row;
     bool off = false, deleted = false;
     bool locked = false;      ///< by the application
@@ -22,17 +23,18 @@ class FakePromoStore final : public PromoStore {
     std::int64_t generation = 1;
     Millis changed_at{0};
     std::string state = "pending";
-    std::optional<Millis> due;
+    std::optional<Millis> due;  ///< as judged_at, by the wall clock
+    Millis judged_at{0};
     int attempts = 0;
     std::optional<std::int64_t> lease;
     std::int64_t revision = 1;
     std::optional<std::int64_t> used_before;
+    std::string counted;  ///< the row's used_count when used_before was told by it
     std::string observed = "{}";
     std::string in_flight;  ///< the operation; empty = none
     std::int64_t number = 0;
     bool looked = false, spent = false;
     bool take_over = false;
-    std::optional<Error> refusal;
     Error reason;
     std::string action;
     std::vector<std::string> warnings;
@@ -51,7 +53,8 @@ class FakePromoStore final : public PromoStore {
     std::string row;
     std::int64_t generation;
   };
-  std::map<std::string, Decided> decided;  ///< by idempotency key
+  std::map<std::string, Decided> decided;     ///< by idempotency key
+  std::map<std::string, std::string> linked;  ///< promotion code -> row that has or had it
   AttachSettings attached = settings();
 
   // --- the application ---
@@ -59,26 +62,52 @@ class FakePromoStore final : public PromoStore {
   void insert(const std::string& key, const Values& changes = {}) {
     State& state = rows[key];
     state.key = key;
+    state.deleted = false;
     state.row = percentage({{"code", "CODE" + key}});
     touch(state, changes);
   }
-  void edit(const std::string& key, const Values& changes) { touch(rows.at(key), changes); }
+  /// Nothing to change: looked at again.
+  void edit(const std::string& key, const Values& changes) {
+    State& state = rows.at(key);
+    if (!(state.deleted && state.state == "excluded")) touch(state, changes);
+  }
   void remove(const std::string& key) {
-    rows.at(key).row = PromoRow();
-    rows.at(key).deleted = true;
-    touch(rows.at(key), {});
+    State& state = rows.at(key);
+    const bool manual = is_manual(state);
+    state.row = PromoRow();
+    state.deleted = true;
+    touch(state, {});
+    if (manual) state.state = "excluded", state.due.reset();
+  }
+  static bool is_manual(const State& state) {
+    const std::string* status = state.row.get(item::sync_status);
+    return status && *status == "manual";
   }
   void lock(const std::string& key, bool locked = true) { rows.at(key).locked = locked; }
   void lock_row(const std::string& key, bool locked = true) { rows.at(key).row_locked = locked; }
 
+  /// stripe_sync_resolve(): 'db'.
+  void take_over(const std::string& key) {
+    rows.at(key).take_over = true;
+    touch(rows.at(key), {});
+  }
+  /// The row that has that promotion code, if it is another.
+  const State* holder(const std::string& promotion_code, const std::string& but) const {
+    for (const auto& [key, state] : rows) {
+      const auto held = Observed::parse(state.observed).code;
+      if (key != but && !state.deleted && held && held->id == promotion_code) return &state;
+    }
+    return nullptr;
+  }
+
   // --- another worker, a crash ---
 
   void steal(const std::string& key) { rows.at(key).lease = ++last_lease_; }
-  void give_back(const std::string& key) { release(rows.at(key), "pending", clock_.steady()); }
+  void give_back(const std::string& key) { release(rows.at(key), "pending", time()); }
   void restore_numbers(std::int64_t last) { last_number_ = last; }
   void clear_leases() {
     for (auto& [key, state] : rows)
-      if (state.lease) release(state, "pending", clock_.steady());
+      if (state.lease) release(state, "pending", time());
   }
 
   bool all_settled() const {
@@ -98,7 +127,7 @@ class FakePromoStore final : public PromoStore {
     Claims out;
     std::set<std::string> codes;
     for (State* state : lock_due(limit)) {
-      if (!codes.insert(state->code).second) continue;
+      if (!codes.insert(state->text).second) continue;
       ++out.rows;
       state->lease = ++last_lease_;
       state->state = "sending";
@@ -122,7 +151,7 @@ class FakePromoStore final : public PromoStore {
       if (decision.send && decision.send->writes()) job.unsettled.reset();
       write(state, job);
       state.attempts = 0;
-      release(state, "pending", clock_.steady());
+      release(state, "pending", time());
     } else {
       saved = save_locked(state, job, decision);
     }
@@ -135,7 +164,7 @@ class FakePromoStore final : public PromoStore {
       const State& s = entry.second;
       const bool due = s.state == "pending" || s.state == "sending" || s.state == "retrying";
       const auto held = Observed::parse(s.observed).code;
-      return due && held && held->id == promotion_code && (s.off || s.code != text);
+      return due && held && held->id == promotion_code && (s.off || s.text != without_case(text));
     });
   }
 
@@ -144,33 +173,41 @@ class FakePromoStore final : public PromoStore {
     for (const auto& [key, state] : rows)
       if (state.due && !state.lease && (!soonest || *state.due < *soonest)) soonest = state.due;
     if (!soonest) return std::nullopt;
-    return *soonest - clock_.steady();
+    return *soonest - time();
   }
 
   void retry_now() override {
     for (auto& [key, state] : rows)
-      if (state.state == "retrying" && state.due > clock_.steady()) state.due = clock_.steady();
+      if (state.state == "retrying" && state.due > time()) state.due = time();
+  }
+
+  /// The clock was set back: what it said before does not hold.
+  void judge_again() {
+    for (auto& [key, state] : rows)
+      if (!state.lease && state.judged_at > time() && state.state != "excluded") state.due = time();
   }
 
  private:
   void touch(State& state, const Values& changes) {
     state.row = row_of(state.row.values, changes);
     if (const std::string* code = state.row.get(item::code)) state.code = *code;
+    state.text = without_case(state.code);
     const std::string* active = state.row.get(item::is_active);
     state.off = state.deleted || (active && *active == "false");
     ++state.generation;
     state.attempts = 0;
     state.state = "pending";
-    state.due = state.changed_at = clock_.steady();
+    state.changed_at = clock_.steady();
+    state.due = state.judged_at = time();
   }
 
   std::vector<State*> lock_due(int limit) {
     std::vector<State*> due;
     for (auto& [key, state] : rows) {
-      if (!state.due || *state.due > clock_.steady() || state.lease || state.locked) continue;
+      if (!state.due || *state.due > time() || state.lease || state.locked) continue;
       const bool held = std::any_of(rows.begin(), rows.end(), [&, s = &state](const auto& other) {
         const State& o = other.second;
-        return o.code == s->code &&
+        return o.text == s->text &&
                (o.lease || (!s->off && o.off && (o.state == "pending" || o.state == "retrying")));
       });
       if (!held) due.push_back(&state);
@@ -197,25 +234,28 @@ class FakePromoStore final : public PromoStore {
     job.deleted = state.deleted;
     job.settings = std::make_shared<const AttachSettings>(attached);
     job.observed = Observed::parse(state.observed);
+    if (job.observed.code) job.linked_code = job.observed.code->id;
     job.identity = {"inst_1", "public.promo/" + state.key,
                     state.code + "-" + state.key + "r" + std::to_string(state.revision)};
     if (!state.in_flight.empty()) {
       job.unsettled =
-          Unsettled{*Operation::parse(state.in_flight), state.refusal, state.looked, state.spent};
+          Unsettled{*Operation::parse(state.in_flight), std::nullopt, state.looked, state.spent};
       job.number = state.number;
     }
     return job;
   }
 
   // Who waits for a text that is free now is due.
-  void wake_for(const State& freed, const std::string& text) {
+  void wake_for(const State& freed, const std::string& code) {
+    const std::string text = without_case(code);
     for (auto& [key, state] : rows)
-      if (key != freed.key && state.code == text) {
+      if (key != freed.key && state.text == text) {
         const bool waits =
             state.state == "conflict" || state.state == "retrying" || state.state == "parked";
         if (!state.lease && !waits) continue;
         ++state.generation;
-        state.changed_at = state.due.emplace(clock_.steady());
+        state.changed_at = clock_.steady();
+        state.due = time();
         if (!state.lease) state.state = "pending";
       }
   }
@@ -224,30 +264,51 @@ class FakePromoStore final : public PromoStore {
     const std::string held = Observed::parse(state.observed).sells();
     if (!held.empty() && held != job.observed.sells()) wake_for(state, held);
     state.observed = job.observed.dump();
+    if (job.observed.code) linked[job.observed.code->id] = state.key;
     state.revision = job.coupon_revision;
+    if (job.used_before && !state.used_before)
+      if (const std::string* used = job.row.get(item::used_count)) state.counted = *used;
     state.used_before = job.used_before;
     if (!job.action.empty()) state.action = job.action;
-    state.in_flight = job.unsettled ? job.unsettled->operation.dump() : "";
-    if (!job.unsettled) return;
+    const bool open = job.unsettled && !job.unsettled->refusal;
+    state.in_flight = open ? job.unsettled->operation.dump() : "";
+    if (!open) return;
     state.number = job.number;
     state.looked = job.unsettled->looked;
     state.spent = job.unsettled->spent;
-    state.refusal = job.unsettled->refusal;
   }
 
-  static void release(State& state, const std::string& name, std::optional<Millis> due) {
+  Millis time() const { return clock_.steady() + clock_.ahead; }
+
+  void release(State& state, const std::string& name, std::optional<Millis> due) {
     state.lease.reset();
+    state.judged_at = time();
     state.state = name;
     state.due = due;
   }
 
+  /// Another row has the promotion code that was just found.
+  bool taken(const State& state, const PromoJob& job) const {
+    const auto& found = job.observed.code;
+    return found && found->id != job.linked_code && holder(found->id, state.key) != nullptr;
+  }
+
   Saved save_locked(State& state, PromoJob& job, const Decision& decision) {
     state.reason = Error();
-    const Millis time = clock_.steady();
+    if (taken(state, job)) {
+      job.observed.code.reset();
+      job.observed.coupon.reset();
+      job.unsettled.reset();
+      write(state, job);
+      state.reason.message = "its promotion code belongs to another row";
+      state.reason.hint = "Give the row another code.";
+      release(state, "conflict", std::nullopt);
+      return Saved::released;
+    }
     if (decision.settle && state.row_locked) {
       write(state, job);
       state.reason.message = "the row is locked";
-      release(state, "retrying", time + Millis(250));
+      release(state, "retrying", time() + Millis(250));
       return Saved::released;
     }
     if (decision.settle) {
@@ -258,7 +319,7 @@ class FakePromoStore final : public PromoStore {
       state.warnings = decision.settle->warnings;
       std::optional<Millis> due;
       if (decision.settle->wake_at)
-        due = time + Millis(*decision.settle->wake_at * 1'000 - clock_.unix_ms());
+        due = time() + Millis(*decision.settle->wake_at * 1'000 - clock_.unix_ms());
       release(state, state_name(decision.settle->state), due);
       return Saved::released;
     }
@@ -267,13 +328,13 @@ class FakePromoStore final : public PromoStore {
       state.attempts = job.attempts + (decision.retry->counts ? 1 : 0);
       state.reason = decision.retry->reason;
       EXPECT_FALSE(state.reason.message.empty()) << "a row retries and nothing says why";
-      release(state, "retrying", time + decision.retry->delay);
+      release(state, "retrying", time() + decision.retry->delay);
       return Saved::released;
     }
     if (decision.new_coupon_id) {
       ++job.coupon_revision;
       write(state, job);
-      release(state, "pending", time);
+      release(state, "pending", time());
       return Saved::released;
     }
     if (decision.send && decision.send->writes()) {

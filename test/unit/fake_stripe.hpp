@@ -1,7 +1,9 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <strings.h>
 
+#include <cctype>
 #include <functional>
 #include <map>
 #include <optional>
@@ -68,6 +70,12 @@ inline Received received(const http::Request& request) {
   for (const auto& [name, value] : request.headers)
     if (name == "Idempotency-Key") in.key = value;
   return in;
+}
+
+/// As Stripe compares texts of promotion codes.
+inline std::string without_case(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
 }
 
 inline http::Response response(long status, const std::string& body) {
@@ -145,16 +153,21 @@ class FakeStripe {
   /// By hand, in the Dashboard.
   void deactivate(const std::string& id) { (*code(id))["active"] = "false"; }
   void delete_coupon(const std::string& id) { deleted_coupons.insert(id); }
+  void make_code(const std::string& id, const Fields& coupon, Fields code) {
+    coupons[id + "-COUPON"] = coupon;
+    code["promotion[coupon]"] = id + "-COUPON";
+    codes.emplace_back(id, std::move(code));
+  }
 
   std::vector<std::string> active_codes(const std::string& text) const {
     std::vector<std::string> ids;
     for (const auto& [id, code] : codes)
-      if (field(code, "code") == text && active(code)) ids.push_back(id);
+      if (is(code, text) && active(code)) ids.push_back(id);
     return ids;
   }
   std::size_t codes_of(const std::string& text) const {
     std::size_t count = 0;
-    for (const auto& [id, code] : codes) count += field(code, "code") == text ? 1 : 0;
+    for (const auto& [id, code] : codes) count += is(code, text) ? 1 : 0;
     return count;
   }
   Fields* code(const std::string& id) {
@@ -168,6 +181,10 @@ class FakeStripe {
   }
 
  private:
+  static bool is(const Fields& code, const std::string& text) {
+    const auto found = code.find("code");
+    return found != code.end() && strcasecmp(found->second.c_str(), text.c_str()) == 0;
+  }
   static std::string last(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
   static std::string members(const Fields& fields, const std::string& prefix) {
@@ -195,8 +212,8 @@ class FakeStripe {
            std::string(deleted_coupons.count(id) ? "false" : "true") + R"(,"id":)" +
            json::quote(id) + number(coupon, "percent_off") + number(coupon, "amount_off") +
            R"(,"currency":)" + json::quote(field(coupon, "currency")) + R"(,"duration":)" +
-           json::quote(field(coupon, "duration")) + R"(,"name":)" +
-           json::quote(field(coupon, "name")) +
+           json::quote(field(coupon, "duration")) + number(coupon, "duration_in_months") +
+           R"(,"name":)" + json::quote(field(coupon, "name")) +
            (products.empty() ? "" : R"(,"applies_to":{"products":[)" + products + "]}") +
            R"(,"metadata":)" + members(coupon, "metadata[") + "}";
   }
@@ -207,8 +224,18 @@ class FakeStripe {
            json::quote(field(code, "code")) + R"(,"active":)" + (active(code) ? "true" : "false") +
            number(code, "expires_at") + number(code, "max_redemptions") + R"(,"times_redeemed":)" +
            std::to_string(redeemed(code)) + R"(,"promotion":{"coupon":)" +
-           coupon_text(coupon, coupons.at(coupon)) + R"(},"metadata":)" +
-           members(code, "metadata[") + "}";
+           coupon_text(coupon, coupons.at(coupon)) + R"(},"customer":)" +
+           json::quote(field(code, "customer")) + R"(,"restrictions":)" + restrictions(code) +
+           R"(,"metadata":)" + members(code, "metadata[") + "}";
+  }
+
+  static std::string restrictions(const Fields& code) {
+    const std::string first = field(code, "restrictions[first_time_transaction]");
+    const std::string minimum = field(code, "restrictions[minimum_amount]");
+    return R"({"first_time_transaction":)" + (first.empty() ? "false" : first) +
+           (minimum.empty() ? "" : R"(,"minimum_amount":)" + minimum) +
+           R"(,"minimum_amount_currency":)" +
+           json::quote(field(code, "restrictions[minimum_amount_currency]")) + "}";
   }
 
   static std::string price_text(const PriceObject& price) {
@@ -222,8 +249,7 @@ class FakeStripe {
   http::Response list_codes(const Received& in) const {
     std::string data;
     for (const auto& [id, code] : codes) {
-      if (field(code, "code") == in.get("code"))
-        data = code_text(id, code) + (data.empty() ? "" : ",") + data;
+      if (is(code, in.get("code"))) data = code_text(id, code) + (data.empty() ? "" : ",") + data;
     }
     return response(200, R"({"object":"list","has_more":false,"data":[)" + data + "]}");
   }

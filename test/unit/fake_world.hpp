@@ -59,6 +59,14 @@ struct World {
     engine->look_for_due();
   }
 
+  /// The clock of worker and database jumps; the worker sees it when it looks next.
+  void set_clock(Millis ahead) {
+    const bool back = ahead < clock.ahead;
+    clock.ahead = ahead;
+    if (back) store.judge_again();
+    engine->look_for_due();
+  }
+
   /// One round of the worker's loop; waits `most` at most, and not at all when `done`.
   void step(
       Millis most, const std::function<bool()>& done = [] { return false; }) {

@@ -287,6 +287,15 @@ TEST(Absorb, RefusedCodeWhoseCouponIsGone) {
   EXPECT_TRUE(plan_promo(s).needs_new_coupon_id);  // when it is tried again
 }
 
+TEST(Absorb, ACouponThatWasToServeNextAndIsGoneIsNotTriedForEver) {
+  Situation s = situation(percentage());
+  s.observed.next_coupon = Coupon::from(parsed(coupon_json()));
+  EXPECT_EQ(first_kind(s), "create_code");
+  step(s, failed(Verdict::refused, 400, "resource_missing", "promotion[coupon]"));
+  s.observed = Observed::parse(s.observed.dump());
+  EXPECT_TRUE(plan_promo(s).needs_new_coupon_id);
+}
+
 TEST(Absorb, LostUpdates) {
   Situation s = in_step(percentage({{"is_active", "false"}}));
   const Operation off = plan_promo(s).operations[0];

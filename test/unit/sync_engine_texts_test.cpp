@@ -1,0 +1,59 @@
+#include "fake_world.hpp"
+
+// A text that was refused because somebody sold it, and what happens until that is looked into.
+
+namespace stripe_sync::testing {
+namespace {
+
+/// Row 2 wants what row 1 sells; its promotion code is refused 250 ms after the insertion.
+struct Refused : World {
+  Refused() {
+    insert("1", {{"code", "A"}});
+    settle();
+    transport.fate = [](const Received& in) {
+      const bool create = in.path == "/v1/promotion_codes" && in.writes();
+      return Fate{Fate::answered, Millis(create ? 200 : in.under("/v1/coupons") ? 50 : 100)};
+    };
+    insert("2", {{"code", "A"}, {"discount_value", "40"}});
+  }
+};
+
+TEST(EngineTexts, WhatIsFreedBetweenRefusalAndLookIsTaken) {
+  Refused world;
+  world.run(Millis(110));
+  world.edit("1", {{"code", "B"}});  // off in Stripe after 160 ms, known after 210
+  world.settle();
+  EXPECT_EQ(world.state("2"), "synced") << world.row("2").reason.message;
+  EXPECT_EQ(world.stripe.active_codes("A").size(), 1u);
+}
+
+TEST(EngineTexts, WhatIsFreedWhileTheWorkerIsDownIsTaken) {
+  Refused world;
+  world.run(Millis(260));
+  EXPECT_EQ(world.transport.log.back().request.method, "GET");
+  world.crash();
+  world.stripe.deactivate("promo_1");
+  world.start();
+  world.settle();
+  EXPECT_EQ(world.state("2"), "synced") << world.row("2").reason.message;
+}
+
+TEST(EngineTexts, ARowThatHasAnotherTextMeanwhileHasNoConflict) {
+  Refused world;
+  world.run(Millis(110));
+  world.edit("2", {{"code", "C"}});
+  world.settle();
+  world.expect_sold("2", "40");
+}
+
+TEST(EngineTexts, ARowThatIsOffMeanwhileHasNoConflict) {
+  Refused world;
+  world.run(Millis(110));
+  world.edit("2", {{"is_active", "false"}});
+  world.settle();
+  EXPECT_EQ(world.state("2"), "synced") << world.row("2").reason.message;
+  EXPECT_EQ(world.stripe.active_codes("A").size(), 1u);
+}
+
+}  // namespace
+}  // namespace stripe_sync::testing
