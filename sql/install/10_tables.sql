@@ -55,7 +55,8 @@ CREATE TABLE stripe_sync.worker (
   last_contact timestamptz,
   requests_per_second real NOT NULL DEFAULT 10,
   pushes_done bigint NOT NULL DEFAULT 1,
-  checks_done bigint NOT NULL DEFAULT 1
+  checks_done bigint NOT NULL DEFAULT 1,
+  diffs_done bigint NOT NULL DEFAULT 1
 );
 COMMENT ON TABLE stripe_sync.worker IS 'What the worker says of itself: whether it is wanted, why it sends nothing, which requests it has served';
 COMMENT ON COLUMN stripe_sync.worker.blocked_until IS 'When it tries again';
@@ -70,6 +71,24 @@ CREATE TABLE stripe_sync.probe (
   checked_at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE stripe_sync.probe IS 'What the worker found when stripe_sync_check() last asked it: key, account, permissions';
+
+CREATE TABLE stripe_sync.diff (
+  code_key text COLLATE "C" NOT NULL,
+  line bigint NOT NULL,
+  promo_table regclass,
+  key text,
+  step integer,
+  action text,
+  field text,
+  database text,
+  stripe text,
+  why text,
+  next text,
+  sqlstate text,
+  detail text,
+  PRIMARY KEY (code_key, line)
+);
+COMMENT ON TABLE stripe_sync.diff IS 'What the worker found for the calls of stripe_sync_diff() that wait; with a sqlstate: why nothing can be found';
 
 CREATE TABLE stripe_sync.attachment (
   promo_table regclass PRIMARY KEY,
@@ -185,7 +204,9 @@ CREATE SEQUENCE stripe_sync.push_request;
 COMMENT ON SEQUENCE stripe_sync.push_request IS 'Counts calls that want everything due pushed now; the worker reads its last value';
 CREATE SEQUENCE stripe_sync.check_request;
 COMMENT ON SEQUENCE stripe_sync.check_request IS 'Counts calls that want the key and its permissions probed';
-SELECT setval('stripe_sync.push_request', 1), setval('stripe_sync.check_request', 1);
+CREATE SEQUENCE stripe_sync.diff_request;
+COMMENT ON SEQUENCE stripe_sync.diff_request IS 'Counts calls that want promo codes compared with Stripe; which codes, their locks say';
+SELECT setval('stripe_sync.push_request', 1), setval('stripe_sync.check_request', 1), setval('stripe_sync.diff_request', 1);
 
 SELECT pg_extension_config_dump('stripe_sync.installation', '');
 SELECT pg_extension_config_dump('stripe_sync.attachment', '');

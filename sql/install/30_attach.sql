@@ -375,6 +375,10 @@ DECLARE
   tables text[] := ARRAY[format('%I.promo_codes', in_schema), format('%I.promo_code_usage', in_schema)];
   granted record;
 BEGIN
+  IF in_schema IS NULL OR NOT EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = in_schema) THEN
+    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('there is no schema %L to create the tables in', in_schema),
+      HINT = format('CREATE SCHEMA %I; or name another.', coalesce(in_schema, 'shop'));
+  END IF;
   EXECUTE format($sql$
     CREATE TABLE %1$I.promo_codes (
       id uuid PRIMARY KEY DEFAULT gen_random_uuid(),

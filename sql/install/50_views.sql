@@ -38,7 +38,8 @@ CREATE VIEW @extschema@.stripe_sync_promo_status AS
          WHEN s.state IN ('pending', 'sending', 'retrying') AND s.code_key <> ''
            THEN format('SELECT * FROM stripe_sync_promo(%L);', s.code)
          WHEN s.state IN ('pending', 'sending', 'retrying') THEN 'SELECT * FROM stripe_sync_promo();'
-         WHEN s.state IN ('parked', 'conflict') THEN format('SELECT * FROM stripe_sync_inspect(%L);', s.code)
+         WHEN s.state = 'conflict' THEN format('SELECT * FROM stripe_sync_diff(%L);', s.code)
+         WHEN s.state = 'parked' THEN format('SELECT * FROM stripe_sync_inspect(%L);', s.code)
          WHEN s.state = 'missing' AND s.code IS NOT NULL
            THEN format('SELECT * FROM stripe_sync_resolve(%L, ''db'');', s.code)
          WHEN s.warnings <> '{}' AND NOT s.deleted THEN format('SELECT * FROM stripe_sync_inspect(%L);', s.code)

@@ -20,6 +20,7 @@ BEGIN ATOMIC
     ('stripe_sync_resume', 'operator'),
     ('stripe_sync_stop', 'operator'),
     ('stripe_sync_inspect', 'operator'),
+    ('stripe_sync_diff', 'operator'),
     ('stripe_sync_fix', 'operator'),
     ('stripe_sync_resolve', 'operator'),
     -- of no level: EXECUTE is granted by name, to the owners of promo tables ...
@@ -102,7 +103,8 @@ BEGIN
   PERFORM stripe_sync.require_grantor(role);
   IF levels IS NULL THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('level must be ''reader'' or ''operator'', not %L', level),
-      HINT = 'reader: the views. operator: also the functions that push, look and repair. There is none for webhooks: this version receives none.';
+      DETAIL = 'reader: the views. operator: also the functions that push, look and repair. Webhooks are received by nobody in this version.',
+      HINT = format('SELECT stripe_sync_grant(%L, ''reader'');', role::text);
   END IF;
   IF NOT has_schema_privilege(role, '@extschema@'::regnamespace, 'USAGE') THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('%s may not use the schema that stripe_sync is in', role),

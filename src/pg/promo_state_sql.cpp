@@ -55,23 +55,28 @@ Settled settled_of(PromoState state, const StoredReason& reason, const Text& war
   return settled;
 }
 
+// What SpiPromoStore::load reads a row from: `s` is its state, `i` the installation.
+#define COUPON_ID(revision)                                                        \
+  "upper(left(btrim(coalesce(s.code, ''), E' \\t\\r\\n\\f\\x0b'), 57)) || '-' || " \
+  "left(encode(sha256(convert_to("                                                 \
+  "i.id || '/' || s.promo_table::oid || '/' || s.key || '/' || " revision ", 'UTF8')), 'hex'), 6)"
+#define JOB_COLUMNS(deleted) \
+  "s.promo_table::oid, s.key, s.code, s.generation, s.coupon_revision, s.used_before, " \
+  "s.attempts, " \
+  deleted ", s.observed, s.in_flight, s.state, format('%s.%s/%s', n.nspname, c.relname, s.key), " \
+  COUPON_ID("s.coupon_revision") ", s.code_key," \
+  " CASE WHEN s.state = 'pending' AND s.in_flight IS NULL AND NOT s.deleted" \
+  " AND (s.wake_at IS NULL OR s.wake_at > clock_timestamp()) THEN s.settled END, s.row_hash," \
+  " s.sqlstate, s.reason, s.detail, s.hint, to_jsonb(s.warnings)," \
+  " extract(epoch FROM s.wake_at)::bigint, i.copy_of, s.take_over, s.off, s.seen_gone"
+#define JOB_TABLES                                                        \
+  " FROM stripe_sync.promo_state s CROSS JOIN stripe_sync.installation i" \
+  " LEFT JOIN pg_class c ON c.oid = s.promo_table"                        \
+  " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"
+
 Rows lock_due(int limit) {
   static Statement select{
-      "SELECT s.promo_table::oid, s.key, s.code, s.generation, s.coupon_revision, s.used_before,"
-      "  s.attempts, s.deleted, s.observed, s.in_flight, s.state,"
-      "  format('%s.%s/%s', n.nspname, c.relname, s.key),"
-      "  upper(left(btrim(coalesce(s.code, ''), E' \\t\\r\\n\\f\\x0b'), 57)) || '-' || "
-      "left(encode(sha256(convert_to("
-      "    i.id || '/' || s.promo_table::oid || '/' || s.key || '/' || s.coupon_revision, 'UTF8')),"
-      "    'hex'), 6),"
-      "  s.code_key,"
-      "  CASE WHEN s.state = 'pending' AND s.in_flight IS NULL AND NOT s.deleted"
-      "    AND (s.wake_at IS NULL OR s.wake_at > clock_timestamp()) THEN s.settled END, s.row_hash,"
-      "  s.sqlstate, s.reason, s.detail, s.hint, to_jsonb(s.warnings),"
-      "  extract(epoch FROM s.wake_at)::bigint, i.copy_of, s.take_over, s.off, s.seen_gone"
-      " FROM stripe_sync.promo_state s CROSS JOIN stripe_sync.installation i"
-      " LEFT JOIN pg_class c ON c.oid = s.promo_table LEFT JOIN pg_namespace n ON n.oid = "
-      "c.relnamespace"
+      "SELECT " JOB_COLUMNS("s.deleted") JOB_TABLES
       " WHERE s.next_attempt <= clock_timestamp() AND s.lease IS NULL"
       "   AND (SELECT true FROM stripe_sync.promo_state o WHERE o.code_key = s.code_key"
       "     AND o.lease IS NOT NULL LIMIT 1) IS NULL"
@@ -81,6 +86,21 @@ Rows lock_due(int limit) {
       " ORDER BY s.off DESC, s.next_attempt LIMIT $1::int FOR UPDATE OF s SKIP LOCKED"};
   Rows rows;
   as_extension_owner([&] { rows = select(std::to_string(limit)); });
+  return rows;
+}
+
+Rows wanted_by_diff() {
+  static Statement select{
+      "SELECT " JOB_COLUMNS("s.deleted OR s.state = 'missing'")
+      ", (SELECT jsonb_agg(" COUPON_ID("r.n") " ORDER BY r.n)"
+      "   FROM generate_series(s.coupon_revision + 1, s.coupon_revision + 20) r(n))" JOB_TABLES
+      " WHERE hashtextextended(s.code_key, 0) IN (SELECT w.code FROM stripe_sync.diff_wanted w)"
+      // of a code that is in use again, what is over is no longer told
+      "   AND (NOT s.deleted OR s.state NOT IN ('synced', 'excluded') OR NOT EXISTS (SELECT"
+      "     FROM stripe_sync.promo_state o WHERE o.code_key = s.code_key AND NOT o.deleted))"
+      " ORDER BY s.code_key, s.off DESC, s.promo_table::oid, s.key"};
+  Rows rows;
+  as_extension_owner([&] { rows = select(); });
   return rows;
 }
 

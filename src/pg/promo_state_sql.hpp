@@ -30,6 +30,10 @@ inline constexpr const char* missing_hint =
 /// a normalised code is under way, and what switches off goes before what else waits for the code.
 Rows lock_due(int limit);
 
+/// Rows of the codes that calls of stripe_sync_diff() wait for, what switches off first. The same
+/// columns, then a JSON array of the coupon ids after the next one. A missing row reads as deleted.
+Rows wanted_by_diff();
+
 /// Puts a fencing token on a row.
 void lease(const PromoJob& job);
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "sync/promo_diff.hpp"
 #include "sync/promo_store.hpp"
 
 #include "pg/promo_table.hpp"
@@ -45,6 +46,9 @@ class SpiPromoStore final : public PromoStore {
   bool gives_up(const std::string& promotion_code, const std::string& text) override;
   std::optional<Millis> next_due() override;
   void retry_now() override;
+
+  /// The promo codes that calls of stripe_sync_diff() wait for.
+  Result<std::vector<DiffSubject>> wanted_by_diff();
 
   /// Who this installation is to Stripe; part of every idempotency key.
   void set_identity(std::string installation, std::string account, std::string mode);

@@ -28,4 +28,8 @@ std::optional<Error> forbidden(const Orders& orders, const Place& here) {
   return std::nullopt;
 }
 
+bool only_paused(const Orders& orders, const Place& here) {
+  return orders.paused && !orders.rival && !misplaced(orders, here);
+}
+
 }  // namespace stripe_sync::worker

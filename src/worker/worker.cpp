@@ -8,6 +8,8 @@
 #include "sync/promo_engine.hpp"
 #include "worker/account.hpp"
 #include "worker/comparison.hpp"
+#include "worker/configuration.hpp"
+#include "worker/diff_requests.hpp"
 #include "worker/event_watch.hpp"
 #include "worker/forbidden.hpp"
 #include "worker/notice.hpp"
@@ -61,6 +63,7 @@ class Worker {
   Error why_not() const;
   void serve_push(std::int64_t number);
   void serve_check(std::int64_t number);
+  void serve_diff(std::int64_t number);
   void compare_if_due();
   void block(const Error& reason);
   void unblock();
@@ -79,6 +82,7 @@ class Worker {
   AccountCheck account_;
   PermissionCheck permissions_;
   EventWatch events_;
+  DiffRequests diffs_;
   Comparison comparison_;
   Waiter waiter_;
 
@@ -99,6 +103,7 @@ class Worker {
   bool configured_ = false;
   std::int64_t push_served_ = 0;  ///< waits for the key to be verified
   std::int64_t check_served_ = 0;
+  std::int64_t diff_served_ = 0;
 };
 
 Worker::Worker()
@@ -109,6 +114,7 @@ Worker::Worker()
       account_(client_),
       permissions_(client_),
       events_(client_),
+      diffs_(client_, store_, clock_),
       comparison_(store_, clock_),
       waiter_(*transport_) {
   distrust();
@@ -132,30 +138,16 @@ void Worker::unusable(const Error& reason) {
 void Worker::configure() {
   configured_ = true;
   key_stamp_ = api_key_file_stamp();
-  const auto base = stripe::check_api_base(guc::api_base);
-  if (!base) return unusable(base.error());
-  const auto key = read_api_key();
-  if (!key) return unusable(key.error());
-  const auto mode = stripe::mode_of_key(key.value());
-  if (!mode) return unusable(mode.error());
-  stripe::Config config;
-  config.api_base = base.value();
-  config.key = key.value();
-  config.user_agent = "stripe_sync/" STRIPE_SYNC_VERSION;
-  config.ca_file = guc::ca_file;
-  config.connect_timeout = Millis(guc::connect_timeout);
-  config.request_timeout = Millis(guc::request_timeout);
-  if (key.value() != key_ || config.api_base != client_.config().api_base) {
+  const auto found = read_configuration();
+  if (!found) return unusable(found.error());
+  const stripe::Config& config = found.value().client;
+  if (config.key != key_ || config.api_base != client_.config().api_base) {
     distrust();
-    key_ = key.value();
+    diffs_.reset();
+    key_ = config.key;
   }
   client_.configure(config);
-  PromoEngine::Limits limits;
-  limits.max_parallel = guc::max_parallel;
-  limits.rate_per_second = guc::rate_limit > 0                  ? guc::rate_limit
-                           : mode.value() == stripe::Mode::live ? 20
-                                                                : 10;
-  engine_.set_limits(limits);
+  engine_.set_limits(found.value().limits);
 }
 
 void Worker::block(const Error& reason) {
@@ -244,6 +236,25 @@ void Worker::serve_check(std::int64_t number) {
   }
 }
 
+// Reading does no harm while writes are paused, with a key that is known to be the right one.
+void Worker::serve_diff(std::int64_t number) {
+  if (diff_served_ < number) {
+    diff_served_ = number;
+    look_again();
+  }
+  if (account_.under_way()) return;
+  const bool known_key = !key_.empty() && orders_.fingerprint == stripe::key_fingerprint(key_);
+  if (account_.verified()) {
+    diffs_.begin(number);
+  } else if (known_key && only_paused(orders_, *here_)) {
+    store_.set_identity(orders_.installation, orders_.account, orders_.mode);
+    diffs_.begin(number);
+  } else {
+    refuse_diffs(why_not(), number);
+    orders_.diffs_done = number;
+  }
+}
+
 // Why Stripe is not asked.
 Error Worker::why_not() const {
   return blocked_.value_or(Error(errcode::network, "Stripe could not be asked"));
@@ -301,6 +312,7 @@ bool Worker::round() {
   if (before.installation != orders_.installation ||  // stripe_sync_rebind(), or created anew
       (!before.fingerprint.empty() && orders_.fingerprint.empty())) {
     distrust();
+    diffs_.reset();
     retry_blocked_at_ = Millis(0);
   }
   reload();
@@ -321,6 +333,9 @@ bool Worker::round() {
     serve_check(orders_.check_request);
   }
   if (orders_.push_request > orders_.pushes_done) serve_push(orders_.push_request);
+  if (orders_.diff_request > orders_.diffs_done && !diffs_.under_way()) {
+    serve_diff(orders_.diff_request);
+  }
   if (!at_home) return true;
   compare_if_due();
   if (!forgot_at_ || clock_.steady() - *forgot_at_ > forget_every) {
@@ -365,7 +380,7 @@ void Worker::take_answers() {
       pg_call([] { SetLatch(MyLatch); });  // what waited for this goes on in a round
     } else if (events_.handle(id, answer, orders_, orders_.rival)) {
       if (!events_.under_way() && !orders_.rival) allow_writes();
-    } else if (!permissions_.handle(id, answer)) {
+    } else if (!permissions_.handle(id, answer) && !diffs_.handle(id, answer)) {
       engine_.handle(id, answer);
     }
   }

@@ -17,6 +17,26 @@ void in_own_transaction(const F& f) {
   if (failed) log_error(LOG, *failed);
 }
 
+std::string json_or_null(const std::optional<std::string>& text) {
+  return text && !text->empty() ? json::quote(printable(*text)) : "null";
+}
+
+std::string line_json(const DiffOfRow& diff, const DiffLine& line) {
+  return "{\"code_key\":" + json::quote(diff.code_key) + ",\"promo_table\":" + diff.table +
+         ",\"key\":" + json::quote(diff.key) +
+         ",\"step\":" + (line.step > 0 ? std::to_string(line.step) : "null") +
+         ",\"action\":" + json_or_null(line.action) + ",\"field\":" + json_or_null(line.field) +
+         ",\"database\":" + json_or_null(line.database) +
+         ",\"stripe\":" + json_or_null(line.stripe) + ",\"why\":" + json_or_null(line.why) +
+         ",\"next\":" + json_or_null(line.next);
+}
+
+std::string error_json(const DiffOfRow& diff, const Error& error) {
+  return line_json(diff, {0, "", "", {}, {}, error.message, error.hint}) +
+         ",\"sqlstate\":" + json::quote(sqlstate_text(error.sqlstate)) +
+         ",\"detail\":" + json_or_null(error.detail);
+}
+
 }  // namespace
 
 Orders read_orders() {
@@ -25,9 +45,9 @@ Orders read_orders() {
       "SELECT w.wanted, i.id, i.account, i.mode, i.key_fingerprint,"
       " i.system_identifier, i.database, i.host, i.timeline,"
       " p.last_value, w.pushes_done, k.last_value, w.checks_done, w.blocked_since IS NOT NULL,"
-      " w.paused_since IS NOT NULL, i.rival, i.newest_event"
+      " w.paused_since IS NOT NULL, i.rival, i.newest_event, d.last_value, w.diffs_done"
       " FROM stripe_sync.worker w CROSS JOIN stripe_sync.push_request p"
-      " CROSS JOIN stripe_sync.check_request k"
+      " CROSS JOIN stripe_sync.check_request k CROSS JOIN stripe_sync.diff_request d"
       " LEFT JOIN stripe_sync.installation i ON true"};
   Orders orders;
   const auto failed = in_extension_transaction([&] {
@@ -56,6 +76,8 @@ Orders read_orders() {
     orders.paused = text(14) == "t";
     orders.rival = rows.at(0, 15);
     orders.newest_event = text(16);
+    orders.diff_request = std::stoll(text(17));
+    orders.diffs_done = std::stoll(text(18));
   });
   if (failed) {
     log_error(LOG, *failed);
@@ -141,6 +163,27 @@ void store_probes(const std::vector<Probe>& probes, std::int64_t number) {
   });
 }
 
+void store_diffs(const std::vector<DiffOfRow>& diffs, std::int64_t number) {
+  static Statement store{"SELECT stripe_sync.store_diffs($1::bigint, $2::jsonb)"};
+  std::string lines;
+  const auto add = [&](const std::string& line) {
+    lines += (lines.empty() ? "" : ",") + line + "}";
+  };
+  for (const DiffOfRow& diff : diffs) {
+    if (diff.error) add(error_json(diff, *diff.error));
+    for (const DiffLine& line : diff.lines) add(line_json(diff, line));
+  }
+  in_own_transaction([&] { store(std::to_string(number), "[" + lines + "]"); });
+}
+
+void refuse_diffs(const Error& reason, std::int64_t number) {
+  static Statement refuse{"SELECT stripe_sync.refuse_diffs($1::bigint, $2, $3, $4, $5)"};
+  in_own_transaction([&] {
+    refuse(std::to_string(number), sqlstate_text(reason.sqlstate), reason.message,
+           text_or_null(reason.detail), text_or_null(reason.hint));
+  });
+}
+
 std::optional<std::string> store_events(const EventPage& page) {
   static Statement update{
       "UPDATE stripe_sync.installation i SET newest_event = $1, rival = coalesce(i.rival,"
@@ -173,9 +216,11 @@ void forget_old() {
       "DELETE FROM stripe_sync.promo_state WHERE deleted AND state IN ('synced', 'excluded')"
       " AND next_attempt IS NULL AND lease IS NULL AND in_flight IS NULL"
       " AND greatest(changed_at, synced_at) < now() - interval '30 days'"};
+  static Statement diffs{"SELECT stripe_sync.forget_diffs()"};
   in_own_transaction([&] {
     errors();
     deleted();
+    diffs();
   });
 }
 

@@ -8,6 +8,7 @@
 #include "core/clock.hpp"
 #include "core/error.hpp"
 #include "sync/foreign_writes.hpp"
+#include "sync/promo_diff.hpp"
 
 namespace stripe_sync::worker {
 
@@ -40,6 +41,7 @@ struct Orders {
   Place place;                       ///< remembered
   std::int64_t push_request = 0, pushes_done = 0;
   std::int64_t check_request = 0, checks_done = 0;
+  std::int64_t diff_request = 0, diffs_done = 0;
   bool blocked = false;  ///< as stored
 };
 
@@ -65,6 +67,19 @@ struct Probe {
 };
 /// Replaces what was found earlier and says that request `number` is served.
 void store_probes(const std::vector<Probe>& probes, std::int64_t number);
+
+/// What was found for stripe_sync_diff() about a row.
+struct DiffOfRow {
+  std::string code_key;
+  std::string table;  ///< oid
+  std::string key;
+  std::vector<DiffLine> lines;
+  std::optional<Error> error;  ///< why there are none
+};
+/// For whoever waits; what nobody waits for any more is removed. Request `number` is served.
+void store_diffs(const std::vector<DiffOfRow>& diffs, std::int64_t number);
+/// Nothing can be found about any code that is waited for.
+void refuse_diffs(const Error& reason, std::int64_t number);
 
 /// Keeps the place in Stripe's events; returns what shows another database, if something does.
 std::optional<std::string> store_events(const EventPage& page);

@@ -76,6 +76,7 @@ DELETE FROM t WHERE id = 3;
 SET LOCAL session_replication_role = origin;
 UPDATE stripe_sync.promo_state SET state = CASE key WHEN '2' THEN 'parked' WHEN '3' THEN 'missing' WHEN '4' THEN 'conflict' ELSE 'synced' END, code = code || '''s';
 SAVEPOINT typed;
+SELECT stripe_sync_stop(); -- else a comparison would wait for it
 SELECT pg_temp.tried(next) AS result, next FROM stripe_sync_promo_status WHERE next IS NOT NULL ORDER BY key;
 ROLLBACK TO typed;
 SELECT pg_temp.tried(next) AS result, next FROM stripe_sync_status WHERE next IS NOT NULL;
