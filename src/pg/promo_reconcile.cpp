@@ -124,7 +124,7 @@ bool SpiPromoStore::reconcile() {
   bool whole = true;
   std::vector<std::string> oids;
   auto failed = in_extension_transaction([&] {
-    tables_.read_anew();
+    tables_.refresh();
     mark_dropped_tables();
     forget_detached();
     forget_replaced();

@@ -17,20 +17,21 @@ class PromoTables {
  public:
   /// To be called at the start of a transaction, before find().
   void refresh();
-  /// The same whatever has changed: somebody may have changed an attachment by hand.
-  void read_anew();
   /// Nothing if the table is not attached (any more) or can't be read as attached: `why` says so.
   PromoTable* find(const std::string& oid, Error& why);
   std::vector<std::string> oids() const;
 
  private:
+  void read();
+
   struct Entry {
     std::string signature;
     std::unique_ptr<PromoTable> table;
     Error broken;
   };
   std::map<std::string, Entry> entries_;
-  std::uint64_t read_at_ = 0;  ///< changes counted by then
+  std::uint64_t changes_ = 0;  ///< of definitions, counted when they were read
+  std::string versions_;       ///< of attachments
 };
 
 namespace promo_state {

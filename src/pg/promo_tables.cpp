@@ -38,8 +38,18 @@ Rows attachment_rows() {
   return rows;
 }
 
-// Counts what may have changed a table or its name, as every session is told of it at the start of
-// a transaction. Attaching makes new triggers, and so counts too.
+// Which attachments there are, each by the transaction that wrote it.
+std::string attachment_versions() {
+  static Statement select{
+      "SELECT string_agg(concat_ws(' ', a.promo_table::oid, a.xmin), ',')"
+      " FROM stripe_sync.attachment a"};
+  Text versions;
+  as_extension_owner([&] { versions = select().single(); });
+  return versions.value_or("");
+}
+
+// Counts what may have changed a table or its name. A session hears of it after the commit: time
+// enough for a definition, which the table's lock guards, but not for an attachment.
 std::uint64_t definition_changes = 1;
 
 extern "C" void at_relation_change(Datum, Oid) {
@@ -64,11 +74,15 @@ void count_definition_changes() {
 
 void PromoTables::refresh() {
   count_definition_changes();
-  if (read_at_ != definition_changes) read_anew();
+  const std::uint64_t changes = definition_changes;
+  std::string versions = attachment_versions();
+  if (changes == changes_ && versions == versions_) return;
+  read();
+  changes_ = changes;
+  versions_ = std::move(versions);
 }
 
-void PromoTables::read_anew() {
-  const std::uint64_t read_at = definition_changes;
+void PromoTables::read() {
   const Rows rows = attachment_rows();
   std::map<std::string, Entry> current;
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -96,7 +110,6 @@ void PromoTables::read_anew() {
     current[oid] = std::move(entry);
   }
   entries_ = std::move(current);
-  read_at_ = read_at;
 }
 
 PromoTable* PromoTables::find(const std::string& oid, Error& why) {

@@ -54,6 +54,14 @@ INSERT INTO main_codes (id, code) VALUES (1, 'MAIN-1');
 INSERT INTO other_codes (id, code) VALUES (1, 'OTHER-1'), (2, 'OTHER-2');
 END
 sync('two tables');
+
+# What an attachment says counts from its commit on, even if nothing else tells of it.
+sql("UPDATE stripe_sync.attachment SET duration = 'forever' WHERE promo_table = 'other_codes'::regclass");
+sql("INSERT INTO other_codes (id, code) VALUES (3, 'OTHER-3')");
+sync('another setting');
+is(($sandbox->code('OTHER-3'))[1]{duration}, 'forever', 'another setting: pushed by it');
+sql("UPDATE stripe_sync.attachment SET duration = 'once' WHERE promo_table = 'other_codes'::regclass");
+
 sql(<<'END');
 CREATE FUNCTION tell_other() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
