@@ -10,6 +10,9 @@ constexpr Millis first_wait{1'000};
 constexpr Millis longest_wait{300'000};
 constexpr Millis minute{60'000};
 
+// A clock that is being corrected little by little was not set back.
+constexpr Millis slewed{1'000};
+
 // Many requests in flight are refused together: that is one sign, not one for each.
 constexpr Millis one_sign{1'000};
 // Never slower than this part of the full rate, so that a bad hour does not end in silence.
@@ -30,6 +33,13 @@ std::int64_t SystemClock::unix_ms() const {
 Millis SystemClock::steady() const {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
   return std::chrono::duration_cast<Millis>(now);
+}
+
+bool ClockWatch::set_back() {
+  const Millis ahead = Millis(clock_.unix_ms()) - clock_.steady();
+  const bool back = ahead < ahead_ - slewed;
+  ahead_ = back ? ahead : std::max(ahead_, ahead);
+  return back;
 }
 
 Millis backoff(int attempts, double uniform, Millis retry_after) {

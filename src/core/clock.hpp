@@ -26,6 +26,20 @@ class SystemClock final : public Clock {
   Millis steady() const override;
 };
 
+/// Notices that the wall clock was set back: what was put off or judged by what it said before may
+/// not hold.
+class ClockWatch {
+ public:
+  explicit ClockWatch(const Clock& clock) : clock_(clock) {}
+
+  /// Since the call before; at the first one, since nobody knows when.
+  bool set_back();
+
+ private:
+  const Clock& clock_;
+  Millis ahead_ = Millis::max();  ///< most of the wall clock before the steady one
+};
+
 /// Wait before attempt number `attempts + 1`: 1 s doubling to a cap of 5 min, times a uniform
 /// factor in [0.5, 1); `uniform` is that draw in [0, 1). A Retry-After is a lower bound.
 Millis backoff(int attempts, double uniform, Millis retry_after = Millis(0));

@@ -99,6 +99,7 @@ class Worker {
   const Millis began_{clock_.steady()};
   std::optional<Millis> forgot_at_;
   Millis contact_noted_at_{-contact_noted_every};
+  ClockWatch clock_watch_{clock_};
   bool leases_cleared_ = false;
   bool configured_ = false;
   std::int64_t push_served_ = 0;  ///< waits for the key to be verified
@@ -322,6 +323,7 @@ bool Worker::round() {
   if (at_home) {
     if (orders_.place != *here_) store_place(*here_);  // a standby was promoted
     if (!leases_cleared_) leases_cleared_ = store_.clear_leases();
+    if (clock_watch_.set_back()) store_.judge_again();
     if (store_.take_inbox()) {
       // The rest in the next round, at once; until then too little is known to compare with.
       pg_call([] { SetLatch(MyLatch); });

@@ -223,7 +223,10 @@ class Chaos {
     const int which = world.pick(static_cast<int>(world.stripe.codes.size()));
     const auto& [id, code] = world.stripe.codes[static_cast<std::size_t>(which)];
     touched_.insert(without_case(code.at("code")));
-    if (world.pick(2)) return world.stripe.deactivate(id);
+    if (world.pick(2)) {
+      if (world.pick(2)) for_good_.insert("/v1/promotion_codes/" + id);
+      return world.stripe.deactivate(id);
+    }
     const std::string coupon = FakeStripe::field(code, "promotion[coupon]");
     world.stripe.delete_coupon(coupon);
     for (const auto& [other, fields] : world.stripe.codes)
@@ -246,7 +249,8 @@ class Chaos {
     const bool code = in.under("/v1/promotion_codes/");
     return in.get("name") == "Refused" || in.get("percent_off") == "13" ||
            in.get("amount_off") == "1300" || in.get("customer") == "cus_gone" ||
-           (code && switches_refused_ && !in.get("active").empty());
+           (code && switches_refused_ && !in.get("active").empty()) ||
+           (for_good_.count(in.path) && in.get("active") == "true");
   }
 
   /// What was done in Stripe is seen when a code of that text is written to next.
@@ -382,6 +386,7 @@ class Chaos {
   int kill_after_ = 0;
   bool open_ = true;  ///< customers come
   bool switches_refused_ = false;
+  std::set<std::string> for_good_;  ///< codes that Stripe does not switch on again
   std::set<std::string> stolen_;
   std::set<std::string> touched_;  ///< texts whose codes were changed in Stripe, unknown to us
 };

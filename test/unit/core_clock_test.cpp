@@ -12,6 +12,31 @@ TEST(SystemClock, IsPlausible) {
   EXPECT_GE(clock.steady(), before);
 }
 
+struct TwoClocks : Clock {
+  Millis wall{5'000'000}, since_boot{1'000};
+  std::int64_t unix_ms() const override { return wall.count(); }
+  Millis steady() const override { return since_boot; }
+  void pass(Millis by) { wall += by, since_boot += by; }
+};
+
+TEST(ClockWatch, NoticesOnceThatTheWallClockWasSetBack) {
+  TwoClocks clock;
+  ClockWatch watch(clock);
+  EXPECT_TRUE(watch.set_back());  // before it looked
+  EXPECT_FALSE(watch.set_back());
+  clock.pass(Millis(3'600'000));
+  EXPECT_FALSE(watch.set_back());
+  clock.wall += Millis(60'000);  // forward, and halfway back
+  EXPECT_FALSE(watch.set_back());
+  clock.wall -= Millis(30'000);
+  EXPECT_TRUE(watch.set_back());
+  EXPECT_FALSE(watch.set_back());
+  clock.wall -= Millis(500);
+  EXPECT_FALSE(watch.set_back());
+  clock.wall -= Millis(600);  // little by little comes to the same
+  EXPECT_TRUE(watch.set_back());
+}
+
 TEST(Backoff, DoublesToItsCap) {
   constexpr double most = 1.0;
   EXPECT_EQ(backoff(1, most), Millis(1'000));

@@ -12,6 +12,7 @@ namespace stripe_sync::testing {
 
 struct World {
   FakeClock clock;
+  ClockWatch clock_watch{clock};
   FakeStripe stripe;
   FakeTransport transport{clock, stripe};
   FakePromoStore store{clock};
@@ -61,9 +62,8 @@ struct World {
 
   /// The clock of worker and database jumps; the worker sees it when it looks next.
   void set_clock(Millis ahead) {
-    const bool back = ahead < clock.ahead;
     clock.ahead = ahead;
-    if (back) store.judge_again();
+    if (clock_watch.set_back()) store.judge_again();
     engine->look_for_due();
   }
 
