@@ -36,4 +36,11 @@ Result<std::vector<DiffSubject>> SpiPromoStore::wanted_by_diff() {
   return subjects;
 }
 
+std::optional<Error> SpiPromoStore::held_by_another(const PromoJob& job) {
+  std::optional<Settled> conflict;
+  const auto failed = in_extension_transaction([&] { conflict = taken_from_another(job); });
+  if (failed) throw *failed;
+  return conflict ? std::optional(conflict->reason) : std::nullopt;
+}
+
 }  // namespace stripe_sync::pg

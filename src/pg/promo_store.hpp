@@ -50,6 +50,8 @@ class SpiPromoStore final : public PromoStore {
 
   /// The promo codes that calls of stripe_sync_diff() wait for.
   Result<std::vector<DiffSubject>> wanted_by_diff();
+  /// Why the promotion code just found for a row can't be its own, if so: another row has it.
+  std::optional<Error> held_by_another(const PromoJob& job);
 
   /// Who this installation is to Stripe; part of every idempotency key.
   void set_identity(std::string installation, std::string account, std::string mode);
@@ -97,6 +99,9 @@ class SpiPromoStore final : public PromoStore {
   std::string account_;
   std::string mode_;
 };
+
+/// Where a row ends whose promotion code another row has; nothing = it is its own.
+std::optional<Settled> taken_from_another(const PromoJob& job);
 
 /// Whether the same will succeed later: somebody's lock, a deadlock, a serialization failure.
 bool may_pass(const Error& error);

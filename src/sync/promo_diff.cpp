@@ -34,6 +34,11 @@ Operation write_to(const Coupon& coupon) {
   return {Kind::update_coupon, {"POST", read_coupon(coupon.id).call.path, {}, {}}, ""};
 }
 
+bool holds(const std::vector<Operation>& operations, const Operation& wanted) {
+  return std::any_of(operations.begin(), operations.end(),
+                     [&](const Operation& one) { return one.same_request(wanted); });
+}
+
 bool nothing_to_do(const Plan& plan) {
   return plan.operations.empty() && !plan.needs_new_coupon_id;
 }
@@ -92,13 +97,20 @@ PromoDiff::Wants PromoDiff::next(const Catalog& catalog, std::int64_t now) {
     if (!was_in_step_) was_in_step_ = nothing_to_do(plan_promo(situation_));
     look_ = look();
     if (look_) return {look_, std::nullopt};
-    if (plan_.needs_new_coupon_id) {
+    if (needs_coupon_id()) {
       take_next_coupon_id();
     } else {
       decide();
     }
   }
   return {};
+}
+
+/// The id of the next coupon is in use: a push takes another after what it does before.
+bool PromoDiff::needs_coupon_id() const {
+  const bool unfinished = plan_.end.state == PromoState::pending && !plan_.operations.empty() &&
+                          std::holds_alternative<Desired>(situation_.mapped);
+  return plan_.needs_new_coupon_id || unfinished;
 }
 
 /// What was last seen, one object after the other: it is looked at as after a write without an
@@ -123,6 +135,7 @@ std::optional<Operation> PromoDiff::remembered() {
 
 /// The next read; without one, plan_ is what a push would do.
 std::optional<Operation> PromoDiff::look() {
+  before_text_.reset();
   const bool in_flight = situation_.unsettled && !situation_.unsettled->looked;
   if (!in_flight) {
     if (auto read = remembered()) return read;
@@ -130,19 +143,35 @@ std::optional<Operation> PromoDiff::look() {
   plan_ = plan_promo(situation_);
   if (plan_.operations.empty()) return std::nullopt;
   if (!plan_.operations.front().writes()) return plan_.operations.front();
+  if (auto read = coupon_wanted()) return read;
   return text_wanted();
 }
 
-/// A push learns from a refusal who else has a text.
-std::optional<Operation> PromoDiff::text_wanted() const {
-  for (const Operation& operation : plan_.operations) {
-    const bool creates = operation.kind == Kind::create_code;
-    if (!creates && !switches_on(operation)) continue;
-    Operation find =
-        find_code(creates ? parameter(operation, "code") : situation_.observed.code->code);
-    const bool found = std::any_of(found_.begin(), found_.end(),
-                                   [&](const Operation& one) { return one.same_request(find); });
-    if (!found) return find;
+/// A push learns from a refusal that the id of a new coupon is taken, be it by one of the row's
+/// own.
+std::optional<Operation> PromoDiff::coupon_wanted() {
+  for (const Operation& write : plan_.operations) {
+    if (write.kind != Kind::create_coupon) continue;
+    const Unsettled unsettled{write, std::nullopt, false, true};
+    Operation read = look_for(unsettled, situation_.observed);
+    if (holds(asked_, read)) continue;
+    situation_.unsettled = unsettled;
+    asked_.push_back(read);
+    return read;
+  }
+  return std::nullopt;
+}
+
+/// A push learns from a refusal who else has a text, after what it does before.
+std::optional<Operation> PromoDiff::text_wanted() {
+  for (std::size_t i = 0; i < plan_.operations.size(); ++i) {
+    const Operation& write = plan_.operations[i];
+    const bool creates = write.kind == Kind::create_code && parameter(write, "active") != "false";
+    if (!creates && !switches_on(write)) continue;
+    Operation find = find_code(creates ? parameter(write, "code") : situation_.observed.code->code);
+    if (holds(asked_, find)) continue;
+    before_text_ = i;
+    return find;
   }
   return std::nullopt;
 }
@@ -152,16 +181,19 @@ std::optional<Error> PromoDiff::take(const stripe::Answer& answer) {
     return Error(errcode::network, "Stripe's answers about the promo code contradict each other");
   }
   PromoJob& job = subject_.job;
-  if (look_->kind == Kind::find_code) {
-    found_.push_back(*look_);
-    const bool after_write = situation_.unsettled && !situation_.unsettled->looked;
-    const json::Value list = answer.body["data"];
-    if (!after_write && list.is_array() &&
-        !is_taken(parameter(*look_, "code"), list, situation_.observed.code))
-      return std::nullopt;
-  }
+  if (look_->kind == Kind::find_code) asked_.push_back(*look_);
+  const json::Value list = answer.body["data"];
+  if (before_text_ && list.is_array() &&
+      !is_taken(parameter(*look_, "code"), list, situation_.observed.code))
+    return std::nullopt;
   const PromoJob before = job;
   const Effect effect = absorb_into(job, situation_, *look_, answer);
+  if (!effect.held_by.empty() && others_.give_up(effect.held_by, job.code)) {
+    job = before;
+    suppose("once promotion code " + effect.held_by + " of another row has let go of it");
+    return std::nullopt;
+  }
+  if (before_text_ && answer.ok()) show(*before_text_);
   switch (effect.next) {
     case Next::go_on:
       return std::nullopt;
@@ -189,10 +221,6 @@ void PromoDiff::resolve(const Effect& effect, const stripe::Answer& answer,
   PromoJob& job = subject_.job;
   const PromotionCode rival = *job.observed.rival;
   const Coupon coupon = *job.observed.rival_coupon;
-  if (!effect.held_by.empty() && gives_up_(effect.held_by, job.code)) {
-    job = before;
-    return suppose("once promotion code " + effect.held_by + " of another row has let go of it");
-  }
   if (owner_of(rival.metadata, job.identity) != Owner::nobody)
     return conclude("conflict", effect.reason.message, command("* FROM stripe_sync_inspect"));
   job = before;
@@ -224,29 +252,45 @@ void PromoDiff::add_rival() {
   }
 }
 
+/// The first operations of the plan, unless they were shown; after all of them, what else there is
+/// to say.
+void PromoDiff::show(std::size_t operations) {
+  const bool all = operations == plan_.operations.size();
+  const bool refused = subject_.state == PromoState::parked && plan_.end.state != subject_.state;
+  const std::vector<Operation> shown = shown_;
+  const auto left_out = [&](std::size_t step) {
+    if (step == 0) return !all || off_supposed_;
+    return step > operations || holds(shown, plan_.operations[step - 1]);
+  };
+  std::size_t last = 0;
+  for (DiffLine& line : diff_lines(situation_, plan_)) {
+    const auto step = static_cast<std::size_t>(line.step);
+    if (left_out(step)) continue;
+    if (step > 0 && std::exchange(last, step) != step) shown_.push_back(plan_.operations[step - 1]);
+    if (step > 0) line.step = static_cast<int>(shown_.size());
+    if (!supposed_.empty()) {
+      line.why = supposed_ + ": " + line.why;
+    } else if (step > 0 && *was_in_step_) {
+      line.why = "changed in Stripe: " + line.why;
+    } else if (step > 0) {
+      line.next = command(refused ? "stripe_sync_retry" : "* FROM stripe_sync_promo");
+    }
+    if (line.action == "parked") line.next = command("* FROM stripe_sync_inspect");
+    lines_.push_back(std::move(line));
+  }
+}
+
 void PromoDiff::decide() {
   decided_ = true;
+  if (const auto held = others_.hold(subject_.job))
+    return conclude("conflict", sentence(*held), held->hint);
   if (rival_) add_rival();
   const bool parked = plan_.end.state == PromoState::parked;
-  const bool off = wants_off(situation_);
   const bool refused = subject_.state == PromoState::parked && !parked && supposed_.empty();
   if (refused && !subject_.reason.message.empty())
     conclude("parked", sentence(subject_.reason), command("* FROM stripe_sync_inspect"));
-  const bool pushed = supposed_.empty() && !*was_in_step_;
-  for (DiffLine& line : diff_lines(situation_, plan_)) {
-    if (line.step == 0 && off_supposed_) continue;
-    if (!supposed_.empty()) {
-      line.why = supposed_ + ": " + line.why;
-    } else if (line.step > 0 && *was_in_step_) {
-      line.why = "changed in Stripe: " + line.why;
-    }
-    if (line.action == "parked") line.next = command("* FROM stripe_sync_inspect");
-    if (line.step > 0 && pushed) {
-      line.next = command(refused ? "stripe_sync_retry" : "* FROM stripe_sync_promo");
-    }
-    lines_.push_back(std::move(line));
-  }
-  if (!parked || off || off_supposed_) return;
+  show(plan_.operations.size());
+  if (!parked || wants_off(situation_) || off_supposed_) return;
   // What would be left to do.
   off_supposed_ = true;
   PromoJob& job = subject_.job;

@@ -39,15 +39,20 @@ struct DiffSubject {
   std::vector<std::string> coupon_ids{};  ///< that coupons made later would get, in their order
 };
 
+/// What only the other rows tell.
+struct OtherRows {
+  /// Whether the row of a promotion code is about to let go of a text (PromoStore::gives_up).
+  std::function<bool(const std::string& promotion_code, const std::string& text)> give_up;
+  /// Why the promotion code just found can't be this row's, if so: another one has it.
+  std::function<std::optional<Error>(const PromoJob& job)> hold;
+};
+
 /// Finds out by reading alone: the looks of a push and those that a push saves itself, because it
 /// goes by what was last seen or lets a refusal tell.
 class PromoDiff {
  public:
-  /// Whether the row of a promotion code is about to let go of a text (PromoStore::gives_up).
-  using GivesUp = std::function<bool(const std::string& promotion_code, const std::string& text)>;
-
-  PromoDiff(DiffSubject subject, GivesUp gives_up)
-      : subject_(std::move(subject)), gives_up_(std::move(gives_up)) {}
+  PromoDiff(DiffSubject subject, OtherRows others)
+      : subject_(std::move(subject)), others_(std::move(others)) {}
 
   /// What has to be read next; neither = all is known.
   struct Wants {
@@ -66,17 +71,20 @@ class PromoDiff {
   void begin();
   std::optional<Operation> remembered();
   std::optional<Operation> look();
-  std::optional<Operation> text_wanted() const;
+  std::optional<Operation> coupon_wanted();
+  std::optional<Operation> text_wanted();
   void resolve(const Effect& effect, const stripe::Answer& answer, const PromoJob& before);
+  void show(std::size_t operations);
   void decide();
   void suppose(std::string what);
   void conclude(const char* action, const std::string& why, std::string next = {});
   void add_rival();
+  bool needs_coupon_id() const;
   void take_next_coupon_id();
   std::string command(const char* call, const char* more = "") const;
 
   DiffSubject subject_;
-  GivesUp gives_up_;
+  OtherRows others_;
   bool begun_ = false;
   bool decided_ = false;
   Situation situation_;
@@ -85,7 +93,9 @@ class PromoDiff {
   int looks_ = 0;
   bool code_read_ = false;  ///< the objects that were last seen are looked at again
   bool next_coupon_read_ = false;
-  std::vector<Operation> found_;     ///< looks for texts that were made
+  std::vector<Operation> asked_;            ///< looks for ids and texts that a write would claim
+  std::optional<std::size_t> before_text_;  ///< operations before the one whose text is looked for
+  std::vector<Operation> shown_;
   std::optional<bool> was_in_step_;  ///< by what was last seen
   std::optional<PromotionCode> rival_;
   std::optional<Coupon> rival_coupon_;

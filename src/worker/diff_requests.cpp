@@ -13,11 +13,12 @@ void DiffRequests::begin(std::int64_t number) {
   auto subjects = store_.wanted_by_diff();
   if (!subjects) return refuse_diffs(subjects.error(), number);
   number_ = number;
-  const auto gives_up = [this](const std::string& promotion_code, const std::string& text) {
-    return store_.gives_up(promotion_code, text);
-  };
+  const OtherRows others = {[this](const auto& promotion_code, const auto& text) {
+                              return store_.gives_up(promotion_code, text);
+                            },
+                            [this](const PromoJob& job) { return store_.held_by_another(job); }};
   std::reverse(subjects.value().begin(), subjects.value().end());
-  for (DiffSubject& subject : subjects.value()) diffs_.emplace_back(std::move(subject), gives_up);
+  for (DiffSubject& subject : subjects.value()) diffs_.emplace_back(std::move(subject), others);
   go_on();
 }
 
@@ -89,7 +90,7 @@ void DiffRequests::conclude(std::optional<Error> error) {
 }
 
 void DiffRequests::finish() {
-  store_diffs(found_, number_);
+  if (const auto failed = store_diffs(found_, number_)) refuse_diffs(*failed, number_);
   reset();
   pg_call([] { SetLatch(MyLatch); });  // others may wait
 }

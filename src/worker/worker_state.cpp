@@ -12,9 +12,10 @@ namespace {
 
 // A transaction of the extension owner's; a failure is logged, the next round tries again.
 template <class F>
-void in_own_transaction(const F& f) {
+std::optional<Error> in_own_transaction(const F& f) {
   const auto failed = in_extension_transaction([&] { as_extension_owner(f); });
   if (failed) log_error(LOG, *failed);
+  return failed;
 }
 
 std::string json_or_null(const std::optional<std::string>& text) {
@@ -163,7 +164,7 @@ void store_probes(const std::vector<Probe>& probes, std::int64_t number) {
   });
 }
 
-void store_diffs(const std::vector<DiffOfRow>& diffs, std::int64_t number) {
+std::optional<Error> store_diffs(const std::vector<DiffOfRow>& diffs, std::int64_t number) {
   static Statement store{"SELECT stripe_sync.store_diffs($1::bigint, $2::jsonb)"};
   std::string lines;
   const auto add = [&](const std::string& line) {
@@ -173,7 +174,7 @@ void store_diffs(const std::vector<DiffOfRow>& diffs, std::int64_t number) {
     if (diff.error) add(error_json(diff, *diff.error));
     for (const DiffLine& line : diff.lines) add(line_json(diff, line));
   }
-  in_own_transaction([&] { store(std::to_string(number), "[" + lines + "]"); });
+  return in_own_transaction([&] { store(std::to_string(number), "[" + lines + "]"); });
 }
 
 void refuse_diffs(const Error& reason, std::int64_t number) {

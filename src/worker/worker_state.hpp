@@ -76,8 +76,9 @@ struct DiffOfRow {
   std::vector<DiffLine> lines;
   std::optional<Error> error;  ///< why there are none
 };
-/// For whoever waits; what nobody waits for any more is removed. Request `number` is served.
-void store_diffs(const std::vector<DiffOfRow>& diffs, std::int64_t number);
+/// For whoever waits; what nobody waits for any more is removed. Request `number` is served, unless
+/// that fails.
+std::optional<Error> store_diffs(const std::vector<DiffOfRow>& diffs, std::int64_t number);
 /// Nothing can be found about any code that is waited for.
 void refuse_diffs(const Error& reason, std::int64_t number);
 

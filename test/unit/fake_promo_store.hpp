@@ -119,6 +119,13 @@ class FakePromoStore final : public PromoStore {
                        [](const auto& entry) { return entry.second.lease.has_value(); });
   }
 
+  std::optional<Error> held_by_another(const PromoJob& job) const {
+    if (!taken(rows.at(job.key), job)) return std::nullopt;
+    return Error(errcode::invalid_promo_code, "its promotion code belongs to another row");
+  }
+  /// A row as a claim would find it.
+  PromoJob look(const std::string& key) const { return load(rows.at(key)); }
+
   // --- PromoStore ---
 
   Claims claim(int limit, const Decide& decide) override {
@@ -224,7 +231,7 @@ class FakePromoStore final : public PromoStore {
     job.table = "16384";
     job.key = state.key;
     job.code = state.code;
-    job.lease = *state.lease;
+    job.lease = state.lease.value_or(0);
     job.generation = state.generation;
     job.coupon_revision = state.revision;
     job.used_before = state.used_before;

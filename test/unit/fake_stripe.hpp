@@ -133,6 +133,12 @@ class FakeStripe {
     return out;
   }
 
+  /// Whether the write of that number was done.
+  bool accepted(const std::string& key) const {
+    const auto answer = answers_.find(key);
+    return answer != answers_.end() && answer->second.second.second.status == 200;
+  }
+
   /// Can be redeemed: what has expired, run out or lost its coupon is inactive for good.
   bool active(const Fields& code) const { return field(code, "active") != "false" && !over(code); }
   bool over(const Fields& code) const {
