@@ -107,7 +107,7 @@ attach($node, 'app');
 
 my %refused = (
     untrusted => qr/unable to get local issuer certificate|self.signed certificate/,
-    name => qr/no alternative certificate subject name matches target host name '127\.0\.0\.1'/,
+    name => qr/no alternative certificate subject name matches target (?:host name|ipv4 address) '127\.0\.0\.1'/i,
     expired => qr/certificate has expired/);
 insert_codes($node, 'app', 'FIRST');
 foreach my $certificate ('untrusted', 'name', 'expired')
