@@ -91,7 +91,7 @@ class PromoDiff {
   Plan plan_;
   std::optional<Operation> look_;
   int looks_ = 0;
-  bool code_read_ = false;  ///< the objects that were last seen are looked at again
+  bool code_read_ = false;  ///< of what was last seen
   bool next_coupon_read_ = false;
   std::vector<Operation> asked_;            ///< looks for ids and texts that a write would claim
   std::optional<std::size_t> before_text_;  ///< operations before the one whose text is looked for

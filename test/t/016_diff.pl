@@ -207,6 +207,12 @@ SELECT action, why FROM stripe_sync_diff('LAUNCH50');
 ROLLBACK;
 END
 settled('rolled back');
+is(sql(<<'END'), "none\n0", 'nothing is wanted any longer than the call lasts');
+BEGIN;
+SELECT action FROM stripe_sync_diff('SOFTWAREOWNER');
+SELECT count(*) FROM stripe_sync.diff_wanted;
+COMMIT;
+END
 
 # --- several at once, cancelled, under way --------------------------------------------------------
 
