@@ -90,7 +90,8 @@ bool take_object(Situation& s, const Operation& operation, const json::Value& bo
 /// The row still asks for what was sent, and Stripe's answer shows something else: another try
 /// would go on for ever.
 bool came_out_otherwise(const Situation& s, const Operation& operation, const Plan& plan) {
-  if (begins_with(plan, operation)) return true;
+  const auto again = [&](const Operation& next) { return next.same_request(operation); };
+  if (std::any_of(plan.operations.begin(), plan.operations.end(), again)) return true;
   const Desired* desired = std::get_if<Desired>(&s.mapped);
   if (!plan.needs_new_coupon_id || operation.kind != Kind::create_coupon || !desired) return false;
   Identity sent = s.identity;
@@ -107,7 +108,8 @@ Effect written(Situation& s, const Operation& operation, const stripe::Answer& a
   const std::string id = of_code ? s.observed.code->coupon : parameter(operation, "id");
   const std::optional<Coupon>& coupon = place_of(s, id);
   if (const Desired* desired = std::get_if<Desired>(&s.mapped); desired && coupon)
-    seen = side_by_side(differing_coupon_terms(*desired, *coupon));
+    seen = side_by_side(of_code ? differing_terms(*desired, *coupon, *s.observed.code)
+                                : differing_coupon_terms(*desired, *coupon));
   return Effect{Next::parked,
                 Error(errcode::refused,
                       "Stripe answered to " + operation.what +

@@ -61,6 +61,14 @@ TEST(Absorb, AnAnswerThatChangesNothingIsParkedNotRepeated) {
   EXPECT_EQ(effect.next, Next::parked);
   EXPECT_TRUE(contains(effect.reason.message, "database 50 %, Stripe 49.9 %"));
 
+  // So would a promotion code, and with it the one made before.
+  s = situation(percentage({{"stripe_customer_id", "cus_1"}}));
+  step(s, ok(coupon_json()));
+  effect = step(s, ok(code_json()));
+  EXPECT_EQ(effect.next, Next::parked);
+  EXPECT_TRUE(contains(effect.reason.message, "customer: database cus_1, Stripe none"))
+      << effect.reason.message;
+
   // ... unless it is the row that changed meanwhile.
   s = situation(percentage());
   const Operation create = plan_promo(s).operations[0];

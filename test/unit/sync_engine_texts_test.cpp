@@ -55,5 +55,27 @@ TEST(EngineTexts, ARowThatIsOffMeanwhileHasNoConflict) {
   EXPECT_EQ(world.stripe.active_codes("A").size(), 1u);
 }
 
+TEST(EngineTexts, ARowInConflictCanBeSwitchedOffAndDeleted) {
+  for (const bool renamed : {false, true}) {
+    World world;
+    world.stripe.make_code("promo_theirs", {{"percent_off", "40"}, {"duration", "once"}},
+                           {{"code", "A"}});
+    world.insert("1", {{"code", renamed ? "B" : "A"}});
+    world.settle();
+    if (renamed) world.edit("1", {{"code", "A"}});
+    world.settle();
+    EXPECT_EQ(world.state("1"), "conflict");
+    EXPECT_TRUE(world.stripe.active_codes("B").empty());
+    world.edit("1", {{"is_active", "false"}});
+    world.settle();
+    EXPECT_EQ(world.state("1"), "synced") << world.row("1").reason.message;
+    world.store.remove("1");
+    world.engine->look_for_due();
+    world.settle();
+    EXPECT_EQ(world.state("1"), "synced") << world.row("1").reason.message;
+    EXPECT_EQ(world.stripe.active_codes("A"), std::vector<std::string>{"promo_theirs"});
+  }
+}
+
 }  // namespace
 }  // namespace stripe_sync::testing

@@ -184,6 +184,32 @@ TEST(Plan, ManualRowsAreLeftAlone) {
   EXPECT_EQ(plan_promo(situation(percentage({{"sync_status", "manual"}}))).operations.size(), 0u);
 }
 
+TEST(Plan, ManualRowsThatComeBackAreLookedAtLikeAnyOther) {
+  const Operation off = plan_promo(in_step(percentage({{"is_active", "false"}}))).operations[0];
+  for (const char* status : {"pending", "", "synced", "error"}) {
+    const Values back = {{"sync_status", status}, {"discount_value", "40"}};
+    Situation s = in_step(percentage(back));
+    s.identity.coupon_id = "SUMMER-bbbbbb";
+    EXPECT_EQ(kinds(plan_promo(s)), "create_coupon update_code create_code") << status;
+    s.unsettled = Unsettled{off, std::nullopt, false, false};  // it was under way then
+    EXPECT_EQ(kinds(plan_promo(s)), "read_code") << status;
+  }
+  EXPECT_EQ(kinds(plan_promo(in_step(percentage({{"sync_status", "pending"}})))), "");
+}
+
+TEST(Plan, WhatOnlyTheDatabaseKnowsCostsNoWrite) {
+  for (const Values& only :
+       {Values{{"used_count", "7"}}, Values{{"code", " summer "}},
+        Values{{"custom_yearly_price", "70"}}, Values{{"currency", "eur"}},
+        Values{{"duration_in_months", "6"}}, Values{{"duration", "ONCE"}},
+        Values{{"starts_at", std::to_string(now - day)}}, Values{{"minimum_amount", "0"}},
+        Values{{"first_time_only", "false"}}, Values{{"stripe_promotion_code_id", "promo_x"}}}) {
+    const Plan plan = plan_promo(in_step(percentage(only)));
+    EXPECT_EQ(kinds(plan), "") << only.begin()->first;
+    EXPECT_EQ(plan.end.state, PromoState::synced) << only.begin()->first;
+  }
+}
+
 struct Resting {
   Values row;
   const char* new_kinds;  ///< with nothing in Stripe

@@ -31,23 +31,6 @@ Situation situation_of(const Case& one) {
   return s;
 }
 
-std::string steps(const Plan& plan) {
-  std::string text;
-  for (const Operation& operation : plan.operations) {
-    text += text.empty() ? "" : ", ";
-    if (operation.kind == Kind::update_code) {
-      text += contains(params_text(operation), "active=false")  ? "off"
-              : contains(params_text(operation), "active=true") ? "on"
-                                                                : "mark";
-    } else {
-      text += kind_name(operation.kind);
-    }
-    for (const auto& [name, value] : operation.call.params)
-      if (name == "max_redemptions") text += " " + value;
-  }
-  return text;
-}
-
 void off(Situation& s) {
   s.observed.code->active = false;
 }
@@ -270,17 +253,6 @@ TEST(Replace, Plans) {
   }
 }
 
-Situation changed(const Values& changes) {
-  return situation_of({"", changes, {}, "", PromoState::synced});
-}
-
-std::string off_answer(int redeemed) {
-  std::string text = code_json({"promo_1", "SUMMER", false});
-  const std::string none = R"("times_redeemed":0)";
-  return text.replace(text.find(none), none.size(),
-                      R"("times_redeemed":)" + std::to_string(redeemed));
-}
-
 TEST(Replace, FromBeginningToEnd) {
   Situation s = changed({{"discount_value", "40"}, {"max_uses", "9"}});
   step(s, ok(coupon_json(our_marks, "SUMMER-bbbbbb", "40")));
@@ -308,60 +280,6 @@ TEST(Replace, FromBeginningToEnd) {
   s.mapped = map_promo(s.row, settings(), catalog(), s.observed.redeemed_before(), now);
   EXPECT_EQ(steps(plan_promo(s)), "");
   EXPECT_EQ(plan_promo(s).end.state, PromoState::synced);
-}
-
-TEST(Replace, ARefusedCouponLeavesTheOldCodeAsItIs) {
-  Situation s = changed({{"discount_value", "40"}});
-  const Effect effect = step(s, failed(Verdict::refused, 400, "", "applies_to[products][0]"));
-  EXPECT_EQ(effect.next, Next::parked);
-  EXPECT_TRUE(s.observed.code->active);
-}
-
-/// The successor is refused, and nobody else holds the text.
-Situation refused_successor(const Values& changes) {
-  Situation s = changed(changes);
-  if (first_kind(s) == "create_coupon") step(s, ok(coupon_json(our_marks, "SUMMER-bbbbbb", "40")));
-  step(s, ok(off_answer(0)));
-  EXPECT_EQ(first_kind(s), "create_code");
-  EXPECT_EQ(step(s, failed(Verdict::refused, 400)).next, Next::go_on);
-  EXPECT_EQ(first_kind(s), "find_code");
-  EXPECT_EQ(step(s, ok(list_of({off_answer(0)}))).next, Next::go_on);
-  return s;
-}
-
-TEST(Replace, ARefusedSuccessorBringsTheOldCodeBackIfTheCouponIsTheSame) {
-  Situation s = refused_successor({{"expires_at", later}});
-  EXPECT_EQ(steps(plan_promo(s)), "on");
-  EXPECT_EQ(step(s, ok(code_json())).next, Next::go_on);
-  const Plan plan = plan_promo(s);
-  EXPECT_EQ(steps(plan), "");
-  EXPECT_EQ(plan.end.state, PromoState::parked);
-  EXPECT_TRUE(contains(plan.end.reason.detail, "promo_1 (SUMMER) goes on as it was: 50 %, once"))
-      << plan.end.reason.detail;
-  // The next push tries again.
-  s.refused.reset();
-  EXPECT_EQ(steps(plan_promo(s)), "off, create_code");
-}
-
-TEST(Replace, ARefusedSuccessorOfOtherTermsLeavesNothingOnSale) {
-  for (const Values& changes : {Values{{"discount_value", "40"}}, Values{{"code", "WINTER"}}}) {
-    Situation s = refused_successor(changes);
-    const Plan plan = plan_promo(s);
-    EXPECT_EQ(steps(plan), "");
-    EXPECT_EQ(plan.end.state, PromoState::parked);
-    EXPECT_TRUE(contains(plan.end.reason.detail, "promo_1 (SUMMER) is switched off"))
-        << plan.end.reason.detail;
-  }
-}
-
-TEST(Replace, WhatWasOffBeforeIsNotBroughtBack) {
-  Situation s = changed({{"expires_at", later}});
-  off(s);
-  step(s, failed(Verdict::refused, 400));
-  step(s, ok(list_of({off_answer(0)})));
-  const Plan plan = plan_promo(s);
-  EXPECT_EQ(steps(plan), "");
-  EXPECT_EQ(plan.end.state, PromoState::parked);
 }
 
 TEST(Replace, ALostSuccessorIsNotTakenForItsPredecessor) {

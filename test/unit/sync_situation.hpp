@@ -119,6 +119,38 @@ inline CodeShape foreign(const std::string& percent = "50.0", const std::string&
   return shape;
 }
 
+inline std::string steps(const Plan& plan) {
+  std::string text;
+  for (const Operation& operation : plan.operations) {
+    text += text.empty() ? "" : ", ";
+    if (operation.kind == Kind::update_code) {
+      text += contains(params_text(operation), "active=false")  ? "off"
+              : contains(params_text(operation), "active=true") ? "on"
+                                                                : "mark";
+    } else {
+      text += kind_name(operation.kind);
+    }
+    for (const auto& [name, value] : operation.call.params)
+      if (name == "max_redemptions") text += " " + value;
+  }
+  return text;
+}
+
+/// In step but for changes of the row; a new coupon would get the id of revision 2.
+inline Situation changed(const Values& changes) {
+  Situation s = in_step(percentage(changes));
+  s.identity.coupon_id = "SUMMER-bbbbbb";
+  return s;
+}
+
+/// The row's promotion code, switched off.
+inline std::string off_answer(int redeemed) {
+  std::string text = code_json({"promo_1", "SUMMER", false});
+  const std::string none = R"("times_redeemed":0)";
+  return text.replace(text.find(none), none.size(),
+                      R"("times_redeemed":)" + std::to_string(redeemed));
+}
+
 inline Situation code_refused(Situation s = situation(percentage())) {
   step(s, ok(coupon_json()));
   EXPECT_EQ(first_kind(s), "create_code");
