@@ -35,7 +35,7 @@ CROSS JOIN LATERAL aclexplode(o.acl) x
 WHERE x.grantee <> o.owner ORDER BY 1, 2;
 SELECT m.name, a.attname FROM pg_temp.member m JOIN pg_attribute a ON m.classid = 'pg_class'::regclass AND a.attrelid = m.objid WHERE a.attacl IS NOT NULL;
 -- also as the extension's tables are used by their names
-SELECT n FROM unnest('{installation,worker,probe,attachment,promo_state,error,operation_number,lease_number,push_request,check_request}'::text[]) n
+SELECT n FROM unnest('{installation,worker,probe,diff,diff_wanted,attachment,promo_state,error,operation_number,lease_number,push_request,check_request,diff_request}'::text[]) n
 WHERE has_table_privilege('regress_stripe_sync_anon', ('stripe_sync.' || n)::regclass, 'SELECT, INSERT, UPDATE, DELETE');
 SELECT has_schema_privilege('regress_stripe_sync_anon', 'stripe_sync', 'USAGE, CREATE');
 -- all owned by one

@@ -132,6 +132,7 @@ class Edits {
 
   std::string in_words(const Received& request) {
     if (request.path == "/v1/coupons") return "create coupon " + request.get("id");
+    if (request.path == "/v1/promotion_codes") uses_ = request.get("max_redemptions");
     if (request.path == "/v1/promotion_codes")
       return "create promotion code " + request.get("code");
     const std::string id = request.path.substr(request.path.rfind('/') + 1);
@@ -157,6 +158,15 @@ class Edits {
     return names;
   }
 
+  /// What is left for the promotion code that was made last.
+  void expect_uses(const std::vector<DiffLine>& lines) {
+    for (const DiffLine& line : lines)
+      if (line.field == "max_redemptions" && line.step > 0) {
+        EXPECT_EQ(line.database, uses_.empty() ? "unlimited" : uses_);
+        ++limits;
+      }
+  }
+
   void expect_shown(const std::string& key) {
     const auto lines = diff(key);
     std::string text;
@@ -180,14 +190,16 @@ class Edits {
       ++resolved;
     }
     if (world_.state(key) == "conflict") return;
+    if (!parked) expect_uses(lines);
     EXPECT_EQ(operations(diff(key), false), Names()) << "afterwards";
   }
 
   World world_;
   int made_ = 0;
+  std::string uses_;
 
  public:
-  int conflicts = 0, parked_rows = 0, pushes = 0, resolved = 0;
+  int conflicts = 0, parked_rows = 0, pushes = 0, resolved = 0, limits = 0;
 };
 
 TEST(DiffRandom, ThePushDoesWhatWasShown) {
@@ -195,7 +207,7 @@ TEST(DiffRandom, ThePushDoesWhatWasShown) {
   const unsigned first = one ? static_cast<unsigned>(std::atoi(one)) : 1;
   const char* many = std::getenv("STRIPE_SYNC_SEEDS");
   const unsigned seeds = one ? 1 : many ? static_cast<unsigned>(std::atoi(many)) : 30;
-  int conflicts = 0, parked = 0, pushes = 0, resolved = 0;
+  int conflicts = 0, parked = 0, pushes = 0, resolved = 0, limits = 0;
   for (unsigned seed = first; seed < first + seeds && !HasFailure(); ++seed) {
     SCOPED_TRACE("STRIPE_SYNC_SEED=" + std::to_string(seed));
     Edits edits(seed);
@@ -204,12 +216,14 @@ TEST(DiffRandom, ThePushDoesWhatWasShown) {
     parked += edits.parked_rows;
     pushes += edits.pushes;
     resolved += edits.resolved;
+    limits += edits.limits;
   }
   if (one) return;
   EXPECT_GT(pushes, 100);
   EXPECT_GT(parked, 10);
   EXPECT_GT(conflicts, 10);
   EXPECT_GT(resolved, 10);
+  EXPECT_GT(limits, 100);
 }
 
 }  // namespace
