@@ -47,10 +47,10 @@ void SpiPromoStore::judge_again() {
   const auto failed = in_extension_transaction([&] {
     run_as_owner(
         "UPDATE stripe_sync.promo_state SET next_attempt = clock_timestamp() WHERE ctid IN"
-        " (SELECT s.ctid FROM stripe_sync.promo_state s WHERE s.lease IS NULL"
-        "  AND s.state NOT IN ('missing', 'excluded') AND (s.attempted_at > clock_timestamp()"
-        "   OR s.state = 'pending' AND s.next_attempt > clock_timestamp()) FOR UPDATE SKIP "
-        "LOCKED)");
+        " (SELECT s.ctid FROM stripe_sync.promo_state s"
+        "  WHERE s.state NOT IN ('missing', 'excluded') AND (s.attempted_at > clock_timestamp()"
+        "    OR s.state = 'pending' AND s.next_attempt > clock_timestamp())"
+        "  FOR UPDATE SKIP LOCKED)");
   });
   if (failed) log_error(LOG, *failed);
 }

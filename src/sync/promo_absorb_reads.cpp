@@ -182,7 +182,10 @@ Effect codes_found(Situation& s, const Operation& find, const json::Value& list)
   }
   if (write && !s.unsettled->refusal) return after_look(s);
   if (listed.rivals.empty() && existing) return cannot_return(s, listed.linked);
-  if (listed.rivals.empty() || !std::holds_alternative<Desired>(s.mapped)) return after_look(s);
+  // Only active codes exclude each other.
+  const bool inactive = write && parameter(*write, "active") == "false";
+  if (listed.rivals.empty() || inactive || !std::holds_alternative<Desired>(s.mapped))
+    return after_look(s);
   return adopt_one(s, listed.rivals);
 }
 

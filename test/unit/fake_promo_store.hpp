@@ -190,8 +190,10 @@ class FakePromoStore final : public PromoStore {
 
   /// The clock was set back: what it said before does not hold.
   void judge_again() {
-    for (auto& [key, state] : rows)
-      if (!state.lease && state.judged_at > time() && state.state != "excluded") state.due = time();
+    for (auto& [key, state] : rows) {
+      const bool waits = state.state == "pending" && state.due > time();
+      if ((waits || state.judged_at > time()) && state.state != "excluded") state.due = time();
+    }
   }
 
  private:

@@ -30,6 +30,15 @@ TEST(Adopt, ActiveCodeOfTheTextWithOtherTermsIsAConflict) {
   EXPECT_EQ(first_kind(s), "create_code");
 }
 
+TEST(Adopt, WhatIsMadeInactiveIsInNobodysWay) {
+  Situation s = situation(percentage({{"is_active", "false"}}));
+  step(s, ok(coupon_json()));
+  step(s, failed(Verdict::refused, 400));  // for another reason, then
+  const Effect effect = step(s, ok(list_of({code_json(foreign("40"))})));
+  EXPECT_EQ(effect.next, Next::parked);
+  EXPECT_EQ(effect.reason.message, "Stripe refused");
+}
+
 TEST(Adopt, OneOfSeveralActiveCodesWillDo) {
   Situation s = code_refused();
   CodeShape customers = foreign();
