@@ -96,7 +96,8 @@ Decision PromoEngine::decide(PromoJob& job) {
   const bool wants_prices =
       need && plan.operations.empty() && plan.end.state == PromoState::pending;
   if (plan.operations.empty() && !wants_prices) {
-    job.unsettled.reset();
+    // What has not been looked for stays unknown: a row that was left to the user may come back.
+    if (job.unsettled && job.unsettled->looked) job.unsettled.reset();
     decision.settle = plan.end;
     return decision;
   }
@@ -163,7 +164,6 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
                           true};
         break;
       }
-      job.unsettled.reset();
       decision.settle.emplace().reason = still_sold(effect.reason, job.observed);
       if (effect.next == Effect::Next::parked) {
         decision.settle->state = PromoState::parked;

@@ -55,6 +55,25 @@ TEST(EngineTexts, ARowThatIsOffMeanwhileHasNoConflict) {
   EXPECT_EQ(world.stripe.active_codes("A").size(), 1u);
 }
 
+TEST(EngineTexts, WhatWasUnknownWhenARowWasLeftAloneIsLookedForWhenItComesBack) {
+  World world;
+  world.transport.fate = [](const Received& in) {
+    return Fate{in.path == "/v1/promotion_codes" ? Fate::lost_answer : Fate::answered, Millis(50)};
+  };
+  world.insert("1");
+  world.run(Millis(500));
+  EXPECT_EQ(world.state("1"), "retrying");
+  world.edit("1", {{"sync_status", "manual"}});
+  world.settle();
+  EXPECT_EQ(world.state("1"), "excluded");
+  world.transport.fate = [](const Received&) { return Fate(); };
+  world.edit("1", {{"sync_status", "pending"}, {"code", "B"}});
+  world.settle();
+  EXPECT_EQ(world.state("1"), "synced") << world.row("1").reason.message;
+  EXPECT_TRUE(world.stripe.active_codes("CODE1").empty());
+  EXPECT_EQ(world.stripe.active_codes("B").size(), 1u);
+}
+
 TEST(EngineTexts, ARowInConflictCanBeSwitchedOffAndDeleted) {
   for (const bool renamed : {false, true}) {
     World world;
