@@ -171,11 +171,23 @@ Effect adopt_one(Situation& s, const std::vector<json::Value>& rivals) {
   return conflict;
 }
 
+/// Those that will still be sold when the row's turn comes.
+std::vector<json::Value> in_the_way(const Situation& s, std::vector<json::Value> rivals) {
+  const Desired& desired = std::get<Desired>(s.mapped);
+  const auto ends_before = [&](const json::Value& rival) {
+    const auto expiry = rival["expires_at"].integer();
+    return expiry && desired.starts_at && *expiry <= *desired.starts_at;
+  };
+  rivals.erase(std::remove_if(rivals.begin(), rivals.end(), ends_before), rivals.end());
+  return rivals;
+}
+
 /// The codes of a text: after a write that was refused or lost, or before the first.
 Effect codes_found(Situation& s, const Operation& find, const json::Value& list) {
   const Operation* write = looked_for(s);
   const bool existing = write && write->kind == Kind::update_code && s.observed.code;
   const Listed listed = sorted_out(s, write ? *write : find, parameter(find, "code"), list);
+  if (!write) s.text_looked = true;
   if (!listed.own.is_null()) {
     take_own(s, *PromotionCode::from(listed.own), coupon_inside(listed.own));
     return after_look(s);
@@ -186,7 +198,7 @@ Effect codes_found(Situation& s, const Operation& find, const json::Value& list)
   const bool inactive = write && parameter(*write, "active") == "false";
   if (listed.rivals.empty() || inactive || !std::holds_alternative<Desired>(s.mapped))
     return after_look(s);
-  return adopt_one(s, listed.rivals);
+  return adopt_one(s, in_the_way(s, listed.rivals));
 }
 
 }  // namespace

@@ -83,6 +83,16 @@ std::vector<Difference> take_equal(Situation& s, const PromotionCode& code, cons
   return differences;
 }
 
+/// A code that sells at once is not what a row with a start asks for, unless the row carries it.
+std::vector<Difference> sold_too_early(const Situation& s, const PromotionCode& code,
+                                       const Coupon& coupon) {
+  const Desired& desired = std::get<Desired>(s.mapped);
+  if (!is_scheduled(s, desired) || !code.active || carried_code(s) == code.id) return {};
+  auto differences = differing_terms(desired, coupon, code);
+  differences.push_back({"starts_at", time_text(*desired.starts_at), "at once"});
+  return differences;
+}
+
 /// The row is right, whatever its terms are: the code gives way to another. Its uses are counted by
 /// itself from now on, and no longer among those before it.
 void take_over(Situation& s, const PromotionCode& code, const Coupon& coupon) {
@@ -123,7 +133,8 @@ std::optional<Error> adopt(Situation& s, const PromotionCode& code, const Coupon
   if (owner_of(code.metadata, s.identity) == Owner::original)
     return conflict(s, code, "which belongs to the database that this one was copied from",
                     "SELECT stripe_sync_rebind('keep') if the original is gone");
-  const auto differences = take_equal(s, code, coupon);
+  auto differences = sold_too_early(s, code, coupon);
+  if (differences.empty()) differences = take_equal(s, code, coupon);
   if (differences.empty()) return std::nullopt;
   if (s.take_over) {
     take_over(s, code, coupon);

@@ -136,6 +136,10 @@ std::optional<std::int64_t> conflict_until(const Situation& s) {
   return over ? std::min(*over, end) : end;
 }
 
+bool is_scheduled(const Situation& s, const Desired& desired) {
+  return desired.starts_at && !says_off(s.row);
+}
+
 bool used_up(const PromotionCode& code) {
   return code.max_redemptions && code.times_redeemed >= *code.max_redemptions;
 }

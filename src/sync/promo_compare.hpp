@@ -27,6 +27,9 @@ std::optional<std::int64_t> over_at(const Situation& situation);
 /// When a conflict may be over: the row is, or the code that stands in its way expires.
 std::optional<std::int64_t> conflict_until(const Situation& situation);
 
+/// It is to be redeemable later, and not before.
+bool is_scheduled(const Situation& situation, const Desired& desired);
+
 /// Nothing is left of what max_redemptions allows.
 bool used_up(const PromotionCode& code);
 

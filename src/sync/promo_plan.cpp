@@ -27,7 +27,7 @@ void rest(const Situation& s, const Desired& desired, Settled& end) {
     end.state = PromoState::expired;
   } else if (desired.exhausted) {
     end.state = PromoState::exhausted;
-  } else if (desired.starts_at && !says_off(s.row)) {
+  } else if (is_scheduled(s, desired)) {
     end.state = PromoState::scheduled;
     end.wake_at = desired.starts_at;
   } else {
@@ -91,6 +91,11 @@ void plan_code(const Situation& s, const Desired& desired, const PromotionCode* 
 
 void plan_new(const Situation& s, const Desired& desired, Plan& plan) {
   if (desired.expired || desired.exhausted) return rest(s, desired, plan.end);
+  // Stripe makes an inactive code whoever sells its text, and would refuse it only at its start.
+  if (is_scheduled(s, desired) && !s.text_looked) {
+    plan = read_first(find_code(desired.code));
+    return;
+  }
   const std::optional<Coupon>& coupon = s.observed.coupon;
   if (coupon && coupon->valid && !coupon->products_known) {
     plan.operations.push_back(read_coupon(coupon->id));

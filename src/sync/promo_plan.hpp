@@ -178,6 +178,7 @@ struct Situation {
   std::optional<Unsettled> unsettled;
   std::optional<Refused> refused;
   bool take_over = false;          ///< a conflict was decided: the row is right
+  bool text_looked = false;        ///< who sells the row's text is known
   std::vector<Replaced> replaced;  ///< filled by absorb()
   /// Uses before the first push. `mapped` is made with these and those of all predecessors. Lowered
   /// by absorb() when a code is adopted, by the uses that it has counted itself.

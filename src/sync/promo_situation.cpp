@@ -14,6 +14,7 @@ Situation situation_of(const PromoJob& job, const Catalog& catalog, std::int64_t
   situation.unsettled = job.unsettled;
   situation.refused = job.refused;
   situation.take_over = job.take_over;
+  situation.text_looked = job.text_looked;
   situation.now = now;
   situation.used_before = uses_before(job.row, job.used_before);
   // What the history says of predecessors is counted there.
@@ -33,6 +34,7 @@ Effect absorb_into(PromoJob& job, Situation situation, const Operation& operatio
   job.observed = std::move(situation.observed);
   job.unsettled = std::move(situation.unsettled);
   job.refused = std::move(situation.refused);
+  job.text_looked = situation.text_looked;
   job.replaced.insert(job.replaced.end(), situation.replaced.begin(), situation.replaced.end());
   if (situation.used_before != used_before) job.used_before = situation.used_before;
   return effect;

@@ -37,6 +37,7 @@ struct PromoJob {
   std::optional<Unsettled> unsettled;
   std::optional<Refused> refused;
   bool take_over = false;          ///< a conflict was decided: the row is right
+  bool text_looked = false;        ///< known for as long as the push lasts, as is `refused`
   std::vector<Replaced> replaced;  ///< not in the history yet
   std::string recorded;            ///< the promotion code that is in the history
   std::string holds;               ///< the text it was last known to sell in Stripe

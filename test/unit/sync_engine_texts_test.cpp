@@ -96,5 +96,47 @@ TEST(EngineTexts, ARowInConflictCanBeSwitchedOffAndDeleted) {
   }
 }
 
+/// A row that starts in an hour, under a text that is sold until then or for longer.
+struct Scheduled : World {
+  explicit Scheduled(std::int64_t rival_ends) {
+    const std::int64_t time = clock.stripes_seconds();
+    stripe.make_code(
+        "promo_theirs",
+        {{"percent_off", "50"}, {"duration", "once"}, {"applies_to[products][0]", "prod_plan"}},
+        {{"code", "CODE1"}, {"expires_at", std::to_string(time + rival_ends)}});
+    insert("1", {{"starts_at", std::to_string(time + 3'600)},
+                 {"expires_at", std::to_string(time + rival_ends)}});
+    settle();
+  }
+};
+
+TEST(EngineTexts, WhatIsSoldBeyondTheStartOfARowIsAConflictAtOnce) {
+  Scheduled world(7'200);  // all terms are the row's, but for the start
+  EXPECT_EQ(world.state("1"), "conflict");
+  EXPECT_NE(world.row("1").reason.message.find("starts_at: database "), std::string::npos)
+      << world.row("1").reason.message;
+  EXPECT_EQ(world.stripe.active_codes("CODE1"), std::vector<std::string>{"promo_theirs"});
+  world.store.take_over("1");
+  world.settle();
+  EXPECT_EQ(world.state("1"), "scheduled") << world.row("1").reason.message;
+  EXPECT_TRUE(world.stripe.active_codes("CODE1").empty());
+  world.run(Millis(3'601'000));
+  world.expect_sold("1");
+}
+
+TEST(EngineTexts, WhatIsOverByTheStartOfARowIsNotInItsWay) {
+  World world;
+  const std::int64_t time = world.clock.stripes_seconds();
+  world.stripe.make_code("promo_theirs", {{"percent_off", "40"}, {"duration", "once"}},
+                         {{"code", "CODE1"}, {"expires_at", std::to_string(time + 3'600)}});
+  world.insert("1", {{"starts_at", std::to_string(time + 3'600)}});
+  world.settle();
+  EXPECT_EQ(world.state("1"), "scheduled") << world.row("1").reason.message;
+  EXPECT_EQ(world.stripe.active_codes("CODE1"), std::vector<std::string>{"promo_theirs"});
+  world.run(Millis(3'661'000));
+  EXPECT_EQ(world.state("1"), "synced") << world.row("1").reason.message;
+  EXPECT_EQ(world.stripe.active_codes("CODE1").size(), 1u);
+}
+
 }  // namespace
 }  // namespace stripe_sync::testing

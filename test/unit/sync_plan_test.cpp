@@ -232,7 +232,9 @@ TEST(Plan, RowsThatMayNotBeRedeemedNow) {
   };
   for (const Resting& row : rows) {
     const PromoRow promo = percentage(row.row);
-    Plan plan = plan_promo(situation(promo));
+    Situation fresh = situation(promo);
+    fresh.text_looked = true;
+    Plan plan = plan_promo(fresh);
     EXPECT_EQ(kinds(plan), row.new_kinds);
     EXPECT_EQ(plan.end.state, row.state);
     for (const Operation& operation : plan.operations)
@@ -244,11 +246,16 @@ TEST(Plan, RowsThatMayNotBeRedeemedNow) {
   }
 }
 
+TEST(Plan, LooksWhoSellsTheTextOfARowThatStartsLater) {
+  EXPECT_EQ(kinds(plan_promo(situation(percentage({{"starts_at", std::to_string(now + day)}})))),
+            "find_code");
+}
+
 TEST(Plan, WakesAtStartAndExpiry) {
-  EXPECT_EQ(plan_promo(situation(percentage({{"starts_at", std::to_string(now + day)},
-                                             {"expires_at", std::to_string(now + 2 * day)}})))
-                .end.wake_at,
-            now + day);
+  Situation later = situation(percentage(
+      {{"starts_at", std::to_string(now + day)}, {"expires_at", std::to_string(now + 2 * day)}}));
+  later.text_looked = true;
+  EXPECT_EQ(plan_promo(later).end.wake_at, now + day);
   EXPECT_EQ(plan_promo(situation(percentage({{"expires_at", std::to_string(now + 2 * day)}})))
                 .end.wake_at,
             now + 2 * day);
