@@ -154,6 +154,13 @@ CREATE INDEX promo_state_off ON stripe_sync.promo_state (code_key) WHERE off AND
 CREATE INDEX promo_state_promotion_code ON stripe_sync.promo_state (promotion_code_id) WHERE promotion_code_id IS NOT NULL;
 CREATE INDEX promo_state_code ON stripe_sync.promo_state (code_key);
 
+-- Where the server's log is written to now: it only grows, and asking leaves no trace. A sequence
+-- would be what lastval() tells the application next.
+CREATE FUNCTION stripe_sync.change_number() RETURNS bigint
+  LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+  RETURN (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint;
+COMMENT ON FUNCTION stripe_sync.change_number() IS 'Numbers a statement in promo_inbox, as the triggers do';
+
 -- Appended to by every writer of a promo table and emptied by the worker, so that it is all churn:
 -- vacuumed often, and never cut short, which would lock writers out.
 CREATE TABLE stripe_sync.promo_inbox (
@@ -165,6 +172,7 @@ CREATE TABLE stripe_sync.promo_inbox (
   off boolean,
   promotion_code_id text,
   together bigint,
+  -- the triggers, which go past defaults, set the same
   changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   changed_by xid8 NOT NULL DEFAULT pg_current_xact_id()
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, vacuum_truncate = off);
@@ -172,7 +180,7 @@ CREATE TABLE stripe_sync.promo_inbox (
 ALTER TABLE stripe_sync.promo_inbox REPLICA IDENTITY FULL;
 CREATE INDEX promo_inbox_number ON stripe_sync.promo_inbox (promo_table, number);
 COMMENT ON TABLE stripe_sync.promo_inbox IS 'What promo rows went through and promo_state does not know yet: only appended to, so that no writer waits or fails; taken over by the worker in the order of the numbers';
-COMMENT ON COLUMN stripe_sync.promo_inbox.number IS 'One per statement, taken while it holds its row locks: changes of one key have the numbers'' order, whoever commits first; but what a trigger does within a statement is numbered before it';
+COMMENT ON COLUMN stripe_sync.promo_inbox.number IS 'Of a statement, taken while it holds its row locks: changes of one key have the numbers'' order, whoever commits first; but what a trigger does within a statement is numbered before it';
 COMMENT ON COLUMN stripe_sync.promo_inbox.change IS 'changed (the row is there), attached (the same, and its table was attached anew), deleted, left (deleted while it was manual), truncated (every row is gone), retried (look again)';
 COMMENT ON COLUMN stripe_sync.promo_inbox.key IS 'NULL = all of the table';
 COMMENT ON COLUMN stripe_sync.promo_inbox.promotion_code_id IS 'What the row shows: the state that knows this code goes along when the row''s key has changed';
@@ -196,8 +204,6 @@ CREATE INDEX error_last_at ON stripe_sync.error (last_at);
 -- by the worker although the transaction that asked waits for it.
 CREATE SEQUENCE stripe_sync.operation_number;
 COMMENT ON SEQUENCE stripe_sync.operation_number IS 'Numbers every write to Stripe; the idempotency key is made from it';
-CREATE SEQUENCE stripe_sync.change_number;
-COMMENT ON SEQUENCE stripe_sync.change_number IS 'Numbers the statements in promo_inbox';
 CREATE SEQUENCE stripe_sync.lease_number;
 COMMENT ON SEQUENCE stripe_sync.lease_number IS 'Fencing tokens';
 CREATE SEQUENCE stripe_sync.push_request;
@@ -213,4 +219,3 @@ SELECT pg_extension_config_dump('stripe_sync.attachment', '');
 SELECT pg_extension_config_dump('stripe_sync.promo_state', '');
 SELECT pg_extension_config_dump('stripe_sync.promo_inbox', '');
 SELECT pg_extension_config_dump('stripe_sync.operation_number', '');
-SELECT pg_extension_config_dump('stripe_sync.change_number', '');

@@ -223,6 +223,8 @@ BEGIN
   -- a copy may hold an older number than was used, also for what is under way
   PERFORM setval('stripe_sync.operation_number', nextval('stripe_sync.operation_number') + 1000000);
   UPDATE stripe_sync.promo_state s SET in_flight = s.in_flight || '{"spent": true}' WHERE s.in_flight IS NOT NULL;
+  -- a server that this was restored to may be at lower numbers
+  UPDATE stripe_sync.promo_inbox i SET number = i.number - (1::bigint << 62) WHERE i.number > 0;
   IF installation = 'new' THEN
     PERFORM stripe_sync.forget_stripe();
   END IF;

@@ -336,7 +336,7 @@ CREATE FUNCTION stripe_sync.retry_conflicts(code_keys text[]) RETURNS void
   LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
   INSERT INTO stripe_sync.promo_inbox (number, promo_table, change, key)
-  SELECT (SELECT nextval('stripe_sync.change_number')), s.promo_table, 'retried', s.key
+  SELECT (SELECT stripe_sync.change_number()), s.promo_table, 'retried', s.key
   FROM stripe_sync.promo_state s JOIN (SELECT DISTINCT u.code_key FROM unnest(code_keys) u(code_key)) k ON k.code_key = s.code_key
   WHERE s.state = 'conflict' AND NOT s.deleted;
 END;

@@ -18,7 +18,7 @@ COMMENT ON VIEW stripe_sync.promo_change IS 'The inbox, row by row';
 -- A retry says nothing of the row, and holds no lock that would order it: it never has the last word.
 -- What an application's trigger does to a row of the statement that it runs in is appended before
 -- that statement, though it happened after it: of a row that it deleted, a change is the last.
-CREATE FUNCTION stripe_sync.last_changes(promo_table regclass, numbers bigint[])
+CREATE FUNCTION stripe_sync.last_changes(promo_table regclass, numbers bigint[], xids xid8[])
 RETURNS TABLE (key text, change text, code text, off boolean, promotion_code_id text, together bigint, changed_at timestamptz, again boolean,
   seen_gone text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -29,17 +29,17 @@ BEGIN
       bool_or(c.change IN ('attached', 'retried')) OVER (PARTITION BY c.key),
       max(c.change) FILTER (WHERE c.change IN ('deleted', 'left') AND (c.together > 10) IS NOT TRUE) OVER (PARTITION BY c.key, c.changed_by)
     FROM stripe_sync.promo_change c
-    WHERE c.promo_table = last_changes.promo_table AND c.number = ANY (numbers)
+    WHERE c.promo_table = last_changes.promo_table AND c.number = ANY (numbers) AND c.changed_by = ANY (xids)
     ORDER BY c.key, c.change = 'retried', c.number DESC;
 END
 $$;
-COMMENT ON FUNCTION stripe_sync.last_changes(regclass, bigint[]) IS 'What some changes come to for each key';
+COMMENT ON FUNCTION stripe_sync.last_changes(regclass, bigint[], xid8[]) IS 'What some changes come to for each key';
 
 -- A row that shows the code of a state whose own row is gone, or shows another, is that row under a
 -- new key: its state goes along, or a code that works would be switched off and made anew. Keys may
 -- be exchanged: what stands in the way makes place first, as a row that is gone, and the others pass
 -- through names that no key has.
-CREATE FUNCTION stripe_sync.carry_states(promo_table regclass, numbers bigint[]) RETURNS void
+CREATE FUNCTION stripe_sync.carry_states(promo_table regclass, numbers bigint[], xids xid8[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -47,7 +47,7 @@ DECLARE
   old_keys text[];
   new_keys text[];
 BEGIN
-  WITH last AS MATERIALIZED (SELECT * FROM stripe_sync.last_changes(promo_table, numbers)),
+  WITH last AS MATERIALIZED (SELECT * FROM stripe_sync.last_changes(promo_table, numbers, xids)),
   shown AS (SELECT DISTINCT ON (l.promotion_code_id) l.key, l.promotion_code_id FROM last l
     WHERE l.promotion_code_id IS NOT NULL ORDER BY l.promotion_code_id, l.key),
   moves AS (SELECT DISTINCT ON (s.promotion_code_id) s.key AS old_key, n.key AS new_key
@@ -66,7 +66,7 @@ BEGIN
     next_attempt = CASE WHEN h.state = 'pending' THEN clock_timestamp() END, changed_at = clock_timestamp(), generation = s.generation + 1
   FROM (SELECT p.key, CASE WHEN p.state IN ('excluded', 'missing') THEN p.state
       WHEN EXISTS (SELECT FROM stripe_sync.promo_inbox i
-        WHERE i.promo_table = promo_table AND i.number = ANY (numbers) AND i.key = p.key AND i.change = 'left') THEN 'excluded'
+        WHERE i.promo_table = promo_table AND i.number = ANY (numbers) AND i.changed_by = ANY (xids) AND i.key = p.key AND i.change = 'left') THEN 'excluded'
       ELSE 'pending' END AS state
     FROM stripe_sync.promo_state p
     WHERE p.promo_table = promo_table AND p.key = ANY (new_keys) AND p.key <> ALL (old_keys)) h
@@ -79,11 +79,11 @@ BEGIN
   WHERE s.promo_table = promo_table AND s.key = chr(1) || m.new_key;
 END
 $$;
-COMMENT ON FUNCTION stripe_sync.carry_states(regclass, bigint[]) IS 'Moves states along with rows that go on under another key';
+COMMENT ON FUNCTION stripe_sync.carry_states(regclass, bigint[], xid8[]) IS 'Moves states along with rows that go on under another key';
 
 -- More than ten rows and a fifth of the table gone at once may be a mistake, as is a TRUNCATE: held
 -- until confirmed. Rows left to the user stay so.
-CREATE FUNCTION stripe_sync.merge_changes(promo_table regclass, numbers bigint[]) RETURNS void
+CREATE FUNCTION stripe_sync.merge_changes(promo_table regclass, numbers bigint[], xids xid8[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -95,7 +95,7 @@ BEGIN
            WHEN l.change = 'deleted' AND l.together > 10 AND l.together * 5 > (SELECT count(*)
              FROM stripe_sync.promo_state a WHERE a.promo_table = promo_table AND NOT a.deleted) THEN 'missing'
            ELSE 'pending' END AS state
-    FROM stripe_sync.last_changes(promo_table, numbers) l),
+    FROM stripe_sync.last_changes(promo_table, numbers, xids) l),
   known AS (
     UPDATE stripe_sync.promo_state s SET
       code = coalesce(l.code, s.code),
@@ -129,10 +129,11 @@ BEGIN
   WHERE l.there AND NOT EXISTS (SELECT FROM stripe_sync.promo_state s WHERE s.promo_table = promo_table AND s.key = l.key);
 END
 $$;
-COMMENT ON FUNCTION stripe_sync.merge_changes(regclass, bigint[]) IS 'Takes some changes of a table over into promo_state';
+COMMENT ON FUNCTION stripe_sync.merge_changes(regclass, bigint[], xid8[]) IS 'Takes some changes of a table over into promo_state';
 
--- Whole statements, so that what they did together stays together. The numbers name the same rows
--- whatever is committed meanwhile. A mass deletion comes first in its batch: what it is a large part
+-- Whole statements, so that what they did together stays together. Transactions whose rows were seen
+-- name the same rows whatever is committed meanwhile: a number may be that of two sessions'
+-- statements. A mass deletion comes first in its batch: what it is a large part
 -- of is what is known by then.
 CREATE FUNCTION stripe_sync.take_changes(promo_table regclass, most integer) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -140,18 +141,19 @@ AS $$
 #variable_conflict use_variable
 DECLARE
   numbers bigint[];
+  xids xid8[];
 BEGIN
   WITH waiting AS MATERIALIZED (
-    SELECT i.number, i.change = 'truncated' OR i.together > 10 AS mass
+    SELECT i.number, i.changed_by, i.change = 'truncated' OR i.together > 10 AS mass
     FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table ORDER BY i.number LIMIT most)
-  SELECT array_agg(DISTINCT w.number) INTO numbers FROM waiting w
+  SELECT array_agg(DISTINCT w.number), array_agg(DISTINCT w.changed_by) INTO numbers, xids FROM waiting w
   WHERE (w.number < (SELECT min(m.number) FROM waiting m WHERE m.mass AND m.number > (SELECT min(f.number) FROM waiting f))) IS NOT FALSE;
   IF EXISTS (SELECT FROM stripe_sync.promo_inbox i
-      WHERE i.promo_table = promo_table AND i.number = ANY (numbers) AND i.promotion_code_id IS NOT NULL) THEN
-    PERFORM stripe_sync.carry_states(promo_table, numbers);
+      WHERE i.promo_table = promo_table AND i.number = ANY (numbers) AND i.changed_by = ANY (xids) AND i.promotion_code_id IS NOT NULL) THEN
+    PERFORM stripe_sync.carry_states(promo_table, numbers, xids);
   END IF;
-  PERFORM stripe_sync.merge_changes(promo_table, numbers);
-  DELETE FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table AND i.number = ANY (numbers);
+  PERFORM stripe_sync.merge_changes(promo_table, numbers, xids);
+  DELETE FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table AND i.number = ANY (numbers) AND i.changed_by = ANY (xids);
   RETURN EXISTS (SELECT FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table);
 END
 $$;

@@ -95,7 +95,7 @@ DECLARE
 BEGIN
   PERFORM stripe_sync.require_code(code);
   INSERT INTO stripe_sync.promo_inbox (number, promo_table, change, key)
-  SELECT (SELECT nextval('stripe_sync.change_number')), c.promo_table, 'retried', c.key
+  SELECT (SELECT stripe_sync.change_number()), c.promo_table, 'retried', c.key
   FROM stripe_sync.promo_current c WHERE c.code_key = stripe_sync.code_key(code) AND c.state <> 'missing'
     AND NOT (c.deleted AND c.state = 'excluded');
   GET DIAGNOSTICS changed = ROW_COUNT;

@@ -73,6 +73,7 @@ void count_definition_changes() {
 }  // namespace
 
 void PromoTables::refresh() {
+  if (!in_background_worker()) return read();  // once, for a call
   count_definition_changes();
   const std::uint64_t changes = definition_changes;
   std::string versions = attachment_versions();

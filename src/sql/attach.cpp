@@ -86,7 +86,7 @@ void queue_rows(Oid table) {
   if (attached == nullptr) throw why;
   static Statement append{
       "INSERT INTO stripe_sync.promo_inbox (number, promo_table, change, key, code, off)"
-      " SELECT (SELECT nextval('stripe_sync.change_number')), $1::oid, 'attached', r.*"
+      " SELECT (SELECT stripe_sync.change_number()), $1::oid, 'attached', r.*"
       " FROM unnest($2::text[], $3::text[], $4::boolean[]) r"};
   std::vector<Text> rows;
   attached->as_owner([&] { rows = attached->all_rows(); }, guc::whole_table);

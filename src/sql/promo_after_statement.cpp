@@ -24,6 +24,8 @@ using namespace stripe_sync::sql;
 
 namespace {
 
+constexpr std::size_t most_new_keys = 500'000;
+
 /// A statement's way into the inbox.
 class Changes {
  public:
@@ -84,6 +86,7 @@ class Changes {
   }
 
   // A key that no row has any more is gone. The rows stand in the same order on both sides, mostly.
+  // What would take much memory is left to the comparison.
   void append_updated() {
     Transition before(trigger_, Transition::Rows::old_rows);
     Transition after(trigger_, Transition::Rows::new_rows);
@@ -94,6 +97,9 @@ class Changes {
       if (!both || std::strcmp(before.key(), after.key()) != 0) {
         if (both) keys_before[before.key()] = is_manual(before);
         keys_after.insert(after.key());
+        if (keys_after.size() > most_new_keys) {
+          throw Error(errcode::usage, "more keys have changed at once than can be followed");
+        }
       }
       append_changed(after);
     }
@@ -117,7 +123,9 @@ class Changes {
 STRIPE_SYNC_FUNCTION(stripe_sync_promo_after_statement) {
   const TriggerData* trigger = trigger_data(fcinfo);
   const auto failed = in_subtransaction([&] {
-    if (Changes(trigger).append()) wake_worker_at_commit();
+    as_errors([&] {
+      if (Changes(trigger).append()) wake_worker_at_commit();
+    });
   });
   if (failed) {
     log_error(WARNING, Error(failed->sqlstate, "a change of promo codes was not taken over yet",

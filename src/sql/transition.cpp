@@ -28,6 +28,7 @@ bool means_off(const char* text) {
 Transition::Transition(const TriggerData* trigger, Rows rows)
     : rows_(rows == Rows::old_rows ? trigger->tg_oldtable : trigger->tg_newtable),
       tuple_(RelationGetDescr(trigger->tg_relation)) {
+  if (rows_ == nullptr) throw Error(errcode::internal, "our trigger has no transition table");
   Tuplestorestate* store = rows_;
   const TupleDesc tuple = tuple_;
   pointer_ = pg_call([=] {
@@ -71,6 +72,7 @@ Transition::Column Transition::find(const std::string& name) const {
 bool Transition::next() {
   const Transition* t = this;
   const bool found = pg_call([=] {
+    CHECK_FOR_INTERRUPTS();
     MemoryContextReset(t->memory_);
     tuplestore_select_read_pointer(t->rows_, t->pointer_);
     return tuplestore_gettupleslot(t->rows_, true, false, t->slot_);

@@ -152,6 +152,14 @@ COMMIT;
 SELECT change, key, code, off FROM stripe_sync.promo_inbox ORDER BY number, key;
 SELECT key, state FROM pg_temp.seen() WHERE id = '1';
 
+-- lastval() is the application's
+CREATE SEQUENCE theirs;
+SELECT nextval('theirs');
+INSERT INTO t (id, code) VALUES (30, 'THIRTY');
+UPDATE t SET code = 'THIRTIETH' WHERE id = 30;
+DELETE FROM t WHERE id = 30;
+SELECT lastval() = currval('theirs') AS theirs;
+
 -- our own tables are damaged: even then
 CALL pg_temp.settle();
 ALTER TABLE stripe_sync.promo_state RENAME TO gone;
@@ -172,6 +180,12 @@ ALTER TABLE stripe_sync.promo_inbox DROP COLUMN later;
 ALTER TABLE stripe_sync.promo_inbox RENAME COLUMN off TO switched_off;
 DELETE FROM t WHERE id = 13;
 ALTER TABLE stripe_sync.promo_inbox RENAME COLUMN switched_off TO off;
+-- or have got something that would be run with the writer's rights
+CREATE FUNCTION pg_temp.runs() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'runs'; END $$;
+CREATE TRIGGER runs BEFORE INSERT ON stripe_sync.promo_inbox FOR EACH ROW EXECUTE FUNCTION pg_temp.runs();
+INSERT INTO t (id, code) VALUES (14, 'FOURTEEN');
+DROP TRIGGER runs ON stripe_sync.promo_inbox;
+DELETE FROM t WHERE id = 14;
 ALTER TABLE stripe_sync.gone RENAME TO promo_state;
 SELECT key, id, code, sync_status, state_code, state, deleted FROM pg_temp.seen() WHERE key IN ('4', '9');
 TRUNCATE t;
