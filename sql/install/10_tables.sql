@@ -146,6 +146,11 @@ COMMENT ON COLUMN stripe_sync.promo_state.in_flight IS 'The numbered write whose
 COMMENT ON COLUMN stripe_sync.promo_state.take_over IS 'A conflict was decided for the row: the promotion code in its way is replaced';
 COMMENT ON COLUMN stripe_sync.promo_state.lease IS 'Fencing token of the push under way; results are taken only under the same token';
 
+CREATE TABLE stripe_sync.original (
+  promotion_code_id text PRIMARY KEY
+);
+COMMENT ON TABLE stripe_sync.original IS 'Promotion codes that the database had which this one was copied from: never taken over, though one that was adopted bears no mark';
+
 -- Claims walk this in order: switching off before anything else, then who waited longest.
 CREATE INDEX promo_state_due ON stripe_sync.promo_state (off DESC, next_attempt)
   WHERE next_attempt IS NOT NULL AND lease IS NULL;
@@ -217,5 +222,6 @@ SELECT setval('stripe_sync.push_request', 1), setval('stripe_sync.check_request'
 SELECT pg_extension_config_dump('stripe_sync.installation', '');
 SELECT pg_extension_config_dump('stripe_sync.attachment', '');
 SELECT pg_extension_config_dump('stripe_sync.promo_state', '');
+SELECT pg_extension_config_dump('stripe_sync.original', '');
 SELECT pg_extension_config_dump('stripe_sync.promo_inbox', '');
 SELECT pg_extension_config_dump('stripe_sync.operation_number', '');

@@ -226,6 +226,11 @@ BEGIN
   -- a server that this was restored to may be at lower numbers
   UPDATE stripe_sync.promo_inbox i SET number = i.number - (1::bigint << 62) WHERE i.number > 0;
   IF installation = 'new' THEN
+    INSERT INTO stripe_sync.original
+    SELECT s.promotion_code_id FROM stripe_sync.promo_state s WHERE s.promotion_code_id IS NOT NULL
+    UNION SELECT p.one ->> 'id' FROM stripe_sync.promo_state s
+      CROSS JOIN LATERAL jsonb_array_elements(s.observed -> 'predecessors') p(one)
+    ON CONFLICT DO NOTHING;
     PERFORM stripe_sync.forget_stripe();
   END IF;
   PERFORM stripe_sync.ensure_worker(after_commit => true);

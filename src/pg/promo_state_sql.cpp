@@ -147,6 +147,16 @@ void append_gone(const PromoJob& job, const Text& change) {
   as_extension_owner([&] { insert(job.table, change, job.key); });
 }
 
+std::shared_ptr<const std::set<std::string>> originals() {
+  static Statement select{"SELECT o.promotion_code_id FROM stripe_sync.original o"};
+  Rows rows;
+  as_extension_owner([&] { rows = select(); });
+  if (rows.empty()) return nullptr;
+  auto ids = std::make_shared<std::set<std::string>>();
+  for (std::size_t i = 0; i < rows.size(); ++i) ids->insert(*rows.at(i, 0));
+  return ids;
+}
+
 bool in_inbox(const PromoJob& job) {
   static Statement select{
       "SELECT 1 FROM stripe_sync.promo_change c WHERE c.promo_table = $1::oid AND c.key = $2 LIMIT "

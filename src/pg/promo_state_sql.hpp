@@ -34,6 +34,9 @@ Rows lock_due(int limit);
 /// columns, then a JSON array of the coupon ids after the next one. A missing row reads as deleted.
 Rows wanted_by_diff();
 
+/// Promotion codes of the database that this one was copied from; null = none.
+std::shared_ptr<const std::set<std::string>> originals();
+
 /// Puts a fencing token on a row.
 void lease(const PromoJob& job);
 

@@ -1,7 +1,5 @@
 #include "pg/promo_store.hpp"
 
-#include <set>
-
 #include "pg/fault.hpp"
 #include "pg/log.hpp"
 #include "pg/promo_history.hpp"
@@ -51,6 +49,11 @@ bool may_pass(const Error& error) {
 }
 
 void SpiPromoStore::set_identity(std::string installation, std::string account, std::string mode) {
+  // They change only together with it.
+  if (installation != installation_) {
+    const auto failed = in_extension_transaction([&] { originals_ = promo_state::originals(); });
+    if (failed) throw *failed;
+  }
   installation_ = std::move(installation);
   account_ = std::move(account);
   mode_ = std::move(mode);
@@ -70,7 +73,7 @@ bool SpiPromoStore::load(const Rows& due, std::size_t i, PromoJob& job, Error& w
   if (job.observed.code) job.recorded = job.observed.code->id;
   job.holds = job.observed.sells();
   job.identity = Identity{installation_, due.at(i, 11).value_or(""), *due.at(i, 12),
-                          due.at(i, 22).value_or("")};
+                          due.at(i, 22).value_or(""), originals_};
 
   PromoTable* table = tables_.find(job.table, why);
   if (job.deleted) {

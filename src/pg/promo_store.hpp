@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "sync/promo_diff.hpp"
@@ -53,7 +54,8 @@ class SpiPromoStore final : public PromoStore {
   /// Why the promotion code just found for a row can't be its own, if so: another row has it.
   std::optional<Error> held_by_another(const PromoJob& job);
 
-  /// Who this installation is to Stripe; part of every idempotency key.
+  /// Who this installation is to Stripe; part of every idempotency key. Reads whose promotion codes
+  /// are never its own; throws if that can't be read.
   void set_identity(std::string installation, std::string account, std::string mode);
 
   /// Makes rows due again that a worker which is gone had claimed. False while the application
@@ -96,6 +98,7 @@ class SpiPromoStore final : public PromoStore {
   bool set_aside_changes_ = false;
   std::int64_t first_lease_ = 0;  ///< older ones are another worker's
   std::string installation_;
+  std::shared_ptr<const std::set<std::string>> originals_;  ///< of the database it is a copy of
   std::string account_;
   std::string mode_;
 };

@@ -49,7 +49,7 @@ Effect coupon_read(Situation& s, const json::Value& body) {
   coupon->products_known = true;  // asked for: absent means none
   const Operation* write = looked_for(s);
   if (write && write->kind == Kind::create_coupon &&
-      owner_of(coupon->metadata, s.identity) != Owner::this_row) {
+      owner_of(*coupon, s.identity) != Owner::this_row) {
     s.unsettled.reset();
     return Effect{Next::salt};
   }
@@ -76,7 +76,7 @@ Effect carried_read(Situation& s, const Operation& operation, const stripe::Answ
   auto code = PromotionCode::from(answer.body);
   auto coupon = coupon_inside(answer.body);
   if (!code || !coupon) return unreadable(s, operation, answer);
-  const Owner owner = owner_of(code->metadata, s.identity);
+  const Owner owner = owner_of(*code, s.identity);
   // By its own word the row says that the linked code must not work, whatever its terms.
   const bool off =
       ordered_off(s) && owner == Owner::nobody && same_code(code->code, text_of(s.row, item::code));
@@ -113,8 +113,8 @@ struct Listed {
 bool is_ours(const Situation& s, const Operation& write, const PromotionCode& code) {
   Identity sent = s.identity;
   sent.row = parameter(write, "metadata[" + std::string(row_mark) + "]");
-  return owner_of(code.metadata, s.identity) == Owner::this_row ||
-         (!sent.row.empty() && owner_of(code.metadata, sent) == Owner::this_row);
+  return owner_of(code, s.identity) == Owner::this_row ||
+         (!sent.row.empty() && owner_of(code, sent) == Owner::this_row);
 }
 
 Listed sorted_out(const Situation& s, const Operation& write, const std::string& text,
@@ -162,7 +162,7 @@ Effect adopt_one(Situation& s, const std::vector<json::Value>& rivals) {
       s.unsettled.reset();
       return {};
     }
-    const bool others = owner_of(code->metadata, s.identity) == Owner::other_row;
+    const bool others = owner_of(*code, s.identity) == Owner::other_row;
     if (conflict.held_by.empty() && others) conflict.held_by = code->id;
     if (conflict.next == Next::go_on) conflict.reason = std::move(*reason);
     conflict.next = Next::conflict;

@@ -72,10 +72,10 @@ std::vector<Difference> take_equal(Situation& s, const PromotionCode& code, cons
     differences = differing_terms(desired, coupon, code);
     // Somebody switched it off: to switch it on again is not ours to decide.
     if (desired.active && !code.active && !used_up(code) &&
-        owner_of(code.metadata, s.identity) == Owner::nobody)
+        owner_of(code, s.identity) == Owner::nobody)
       differences.push_back({"active", "true", "false"});
     if (!differences.empty()) continue;
-    if (owner_of(coupon.metadata, s.identity) == Owner::nobody)
+    if (owner_of(coupon, s.identity) == Owner::nobody)
       taken.observed.coupon->adopted_for = desired.description;
     s = std::move(taken);
     break;
@@ -127,10 +127,10 @@ void take_own(Situation& s, const PromotionCode& code, const std::optional<Coupo
 std::optional<Error> adopt(Situation& s, const PromotionCode& code, const Coupon& coupon) {
   s.observed.rival = code;
   s.observed.rival_coupon = coupon;
-  if (owner_of(code.metadata, s.identity) == Owner::other_row)
+  if (owner_of(code, s.identity) == Owner::other_row)
     return conflict(s, code, "which belongs to another row of this database",
                     "Give the row another code");
-  if (owner_of(code.metadata, s.identity) == Owner::original)
+  if (owner_of(code, s.identity) == Owner::original)
     return conflict(s, code, "which belongs to the database that this one was copied from",
                     "SELECT stripe_sync_rebind('keep') if the original is gone");
   auto differences = sold_too_early(s, code, coupon);

@@ -221,7 +221,7 @@ void PromoDiff::resolve(const Effect& effect, const stripe::Answer& answer,
   PromoJob& job = subject_.job;
   const PromotionCode rival = *job.observed.rival;
   const Coupon coupon = *job.observed.rival_coupon;
-  if (owner_of(rival.metadata, job.identity) != Owner::nobody)
+  if (owner_of(rival, job.identity) != Owner::nobody)
     return conclude("conflict", effect.reason.message, command("* FROM stripe_sync_inspect"));
   job = before;
   job.take_over = situation_.take_over = true;

@@ -147,7 +147,7 @@ void plan_existing(const Situation& s, const Desired& desired, Plan& plan) {
   const auto code_update = update_code(code, s.identity, activate);
   // Of a row that goes on under another key the coupon comes first: that it is this row's is told
   // by the former mark, which the code still has.
-  const bool moved = owner_of(coupon->metadata, s.identity) == Owner::other_row;
+  const bool moved = owner_of(*coupon, s.identity) == Owner::other_row;
   if (coupon_update && moved) plan.operations.push_back(*coupon_update);
   if (code_update) plan.operations.push_back(*code_update);
   if (coupon_update && !moved) plan.operations.push_back(*coupon_update);

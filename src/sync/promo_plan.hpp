@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -91,6 +93,8 @@ struct Identity {
   std::string row;           ///< metadata[stripe_sync_row]: "public.promo_codes/42"
   std::string coupon_id;     ///< id the next new coupon gets
   std::string copy_of{};     ///< installation this database was copied from; empty = none
+  /// The promotion codes it had then: what it adopted bears no mark. Null = none.
+  std::shared_ptr<const std::set<std::string>> originals{};
 };
 
 /// One Stripe request of a plan.

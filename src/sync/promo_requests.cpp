@@ -35,6 +35,13 @@ void add_changed_marks(stripe::Params& params, const Metadata& metadata, const I
   add_changed(params, metadata, installation_mark, identity.installation);
 }
 
+Owner marked_as(const Metadata& metadata, const Identity& identity) {
+  const std::string installation = value_of(metadata, installation_mark);
+  if (!identity.copy_of.empty() && installation == identity.copy_of) return Owner::original;
+  if (installation != identity.installation) return Owner::nobody;
+  return value_of(metadata, row_mark) == identity.row ? Owner::this_row : Owner::other_row;
+}
+
 std::string coupon_path(const std::string& id) {
   return "/v1/coupons/" + stripe::path_segment(id);
 }
@@ -94,7 +101,7 @@ std::optional<Operation> update_coupon(const Desired& desired, const Identity& i
   // that goes on under another key still has its former mark on both.
   const bool moved =
       code && value_of(coupon.metadata, row_mark) == value_of(code->metadata, row_mark);
-  const Owner owner = owner_of(coupon.metadata, identity);
+  const Owner owner = owner_of(coupon, identity);
   if (!moved && owner == Owner::other_row) return std::nullopt;
   if (owner == Owner::nobody && coupon.adopted_for == desired.description) return std::nullopt;
   stripe::Params params;
@@ -137,7 +144,7 @@ std::optional<Operation> update_code(const PromotionCode& code, const Identity& 
   stripe::Params params;
   if (activate) params.emplace_back("active", "true");
   // Our marks alone are worth no write to what somebody else made.
-  if (activate || owner_of(code.metadata, identity) != Owner::nobody)
+  if (activate || owner_of(code, identity) != Owner::nobody)
     add_changed_marks(params, code.metadata, identity);
   if (params.empty()) return std::nullopt;
   return post(Kind::update_code, code_path(code.id), std::move(params),
@@ -197,11 +204,14 @@ std::string parameter(const Operation& operation, std::string_view name) {
   return {};
 }
 
-Owner owner_of(const Metadata& metadata, const Identity& identity) {
-  const std::string installation = value_of(metadata, installation_mark);
-  if (!identity.copy_of.empty() && installation == identity.copy_of) return Owner::original;
-  if (installation != identity.installation) return Owner::nobody;
-  return value_of(metadata, row_mark) == identity.row ? Owner::this_row : Owner::other_row;
+Owner owner_of(const Coupon& coupon, const Identity& identity) {
+  return marked_as(coupon.metadata, identity);
+}
+
+Owner owner_of(const PromotionCode& code, const Identity& identity) {
+  const Owner owner = marked_as(code.metadata, identity);
+  const bool known = identity.originals && identity.originals->count(code.id) > 0;
+  return owner == Owner::nobody && known ? Owner::original : owner;
 }
 
 }  // namespace stripe_sync

@@ -38,9 +38,10 @@ Operation look_for(const Unsettled& unsettled, const Observed& observed);
 /// Value of a parameter that was sent; empty = none.
 std::string parameter(const Operation& operation, std::string_view name);
 
-/// Whose mark an object's metadata bears.
+/// Whose mark a coupon bears.
 enum class Owner { this_row, other_row, original, nobody };
-Owner owner_of(const std::map<std::string, std::string, std::less<>>& metadata,
-               const Identity& identity);
+Owner owner_of(const Coupon& coupon, const Identity& identity);
+/// Whose mark a promotion code bears; without one of ours, it may still be known as the original's.
+Owner owner_of(const PromotionCode& code, const Identity& identity);
 
 }  // namespace stripe_sync

@@ -20,8 +20,12 @@ my @owner = (extra_params => [ '-U', 'app_owner' ]);
 $node->safe_psql('app', 'DELETE FROM promo_codes', @owner);
 attach($node, 'app');
 my @codes = map { "CODE$_" } 1 .. 5;
+# adopted as they are: without a mark of ours
+$sandbox->foreign_code($_, { percent_off => 10, duration => 'once' }) for 'CODE2', 'CODE4';
 insert_codes($node, 'app', @codes);
 await_codes($node, 'app', 'the original is in step', @codes);
+is(join(' ', sort map { $_->{code} } grep { !%{ $_->{metadata} } } $sandbox->objects('promotion_codes')),
+    'CODE2 CODE4', 'two of its codes were adopted');
 
 my $told = 'this database is a copy of the one that was attached';
 my $tables = <<'END';
@@ -87,7 +91,7 @@ ALTER TABLE promo_codes ENABLE TRIGGER USER;
 UPDATE stripe_sync.promo_state SET state = CASE code WHEN 'CODE2' THEN 'excluded' ELSE 'missing' END
 WHERE code IN ('CODE2', 'CODE3');
 END
-my %originals = map { $_->{id} => 1 } $sandbox->objects('promotion_codes');
+my %originals = map { $_->{id} => 1 } map { $sandbox->objects($_) } 'promotion_codes', 'coupons';
 $mark = $sandbox->mark;
 $node->safe_psql('beside', "SELECT stripe_sync_start(), stripe_sync_rebind('new')");
 $node->safe_psql('beside', "SELECT * FROM stripe_sync_resolve('CODE3', 'db')");
@@ -95,6 +99,10 @@ $node->safe_psql('beside', "UPDATE promo_codes SET sync_status = 'pending' WHERE
 is($node->safe_psql('beside', "SELECT stripe_sync_wait('2 min')"), 't', 'a copy that is new, with the same key');
 is(join(' ', grep { $originals{ (split '/', $_)[-1] } } map { $_->{path} } $sandbox->writes($mark)), '',
     'writes to none of the original\'s promotion codes');
+is($node->safe_psql('beside', "SELECT code, sync_status FROM promo_codes WHERE code IN ('CODE2', 'CODE4') ORDER BY 1"),
+    "CODE2|synced\nCODE4|error", 'nor takes over one that was adopted there');
+like($node->safe_psql('beside', "SELECT sync_error FROM promo_codes WHERE code = 'CODE4'"),
+    qr/belongs to the database that this one was copied from/, 'and says why');
 $node->safe_psql('beside', 'SELECT stripe_sync_stop()');
 await_query($node, 'beside', 'SELECT count(*) FROM stripe_sync.running_worker', '0', 'and is stopped');
 $node->safe_psql('postgres', 'DROP DATABASE beside');

@@ -223,6 +223,33 @@ TEST(Adopt, CarriedCodeOfAnOffRowIsSwitchedOffWhateverItsTerms) {
   }
 }
 
+TEST(Adopt, WhatTheOriginalAdoptedIsNotItsCopys) {
+  const auto copied = [](Situation s) {
+    s.identity.copy_of = "inst_0";
+    s.identity.originals = std::make_shared<std::set<std::string>>(std::set{foreign().id});
+    return s;
+  };
+  for (const bool take_over : {false, true}) {
+    Situation s = copied(carrying());
+    s.take_over = take_over;
+    const Effect effect = step(s, ok(code_json(foreign())));
+    EXPECT_EQ(effect.next, Next::conflict);
+    EXPECT_TRUE(contains(effect.reason.message, "copied from")) << effect.reason.message;
+    s = copied(code_refused());
+    s.take_over = take_over;
+    EXPECT_EQ(step(s, ok(list_of({code_json(foreign())}))).next, Next::conflict);
+    EXPECT_FALSE(s.observed.code);
+  }
+  Situation s = copied(carrying({{"is_active", "false"}}));
+  EXPECT_EQ(step(s, ok(code_json(foreign()))).next, Next::go_on);
+  EXPECT_FALSE(s.observed.code);
+  EXPECT_EQ(kinds(plan_promo(s)), "create_coupon create_code") << "nor is it switched off";
+  // The copy's own mark, given by hand, says that it is.
+  s = copied(carrying());
+  EXPECT_EQ(step(s, ok(code_json(foreign("50.0", our_marks)))).next, Next::go_on);
+  EXPECT_EQ(s.observed.code->id, "promo_theirs");
+}
+
 TEST(Adopt, EqualCodeThatTheRowWantsOffIsAdoptedAndSwitchedOff) {
   Situation s = carrying({{"starts_at", std::to_string(now + day)}});
   EXPECT_EQ(step(s, ok(code_json(foreign()))).next, Next::go_on);
