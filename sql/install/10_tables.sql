@@ -125,6 +125,7 @@ CREATE TABLE stripe_sync.promo_state (
   used_before bigint,
   in_flight jsonb,
   take_over boolean NOT NULL DEFAULT false,
+  look boolean NOT NULL DEFAULT false,
   attempts integer NOT NULL DEFAULT 0,
   next_attempt timestamptz DEFAULT clock_timestamp(),
   attempted_at timestamptz,
@@ -143,6 +144,7 @@ COMMENT ON COLUMN stripe_sync.promo_state.generation IS 'Counts changes of the p
 COMMENT ON COLUMN stripe_sync.promo_state.seen_gone IS 'deleted or left: the row''s deletion was seen, but not whether before or after it was changed; if it is not there when it is claimed, that is what happened';
 COMMENT ON COLUMN stripe_sync.promo_state.settled IS 'State that the row with this row_hash led to: a row that was touched but not changed goes back to it without a request';
 COMMENT ON COLUMN stripe_sync.promo_state.in_flight IS 'The numbered write whose outcome is not known yet, committed before it is sent';
+COMMENT ON COLUMN stripe_sync.promo_state.look IS 'The row was retried: what is known of its promotion code is read again first';
 COMMENT ON COLUMN stripe_sync.promo_state.take_over IS 'A conflict was decided for the row: the promotion code in its way is replaced';
 COMMENT ON COLUMN stripe_sync.promo_state.lease IS 'Fencing token of the push under way; results are taken only under the same token';
 

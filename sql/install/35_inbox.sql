@@ -20,13 +20,13 @@ COMMENT ON VIEW stripe_sync.promo_change IS 'The inbox, row by row';
 -- that statement, though it happened after it: of a row that it deleted, a change is the last.
 CREATE FUNCTION stripe_sync.last_changes(promo_table regclass, numbers bigint[], xids xid8[])
 RETURNS TABLE (key text, change text, code text, off boolean, promotion_code_id text, together bigint, changed_at timestamptz, again boolean,
-  seen_gone text)
+  retried boolean, seen_gone text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN QUERY
     SELECT DISTINCT ON (c.key) c.key, c.change, c.code, c.off, c.promotion_code_id, c.together, c.changed_at,
-      bool_or(c.change IN ('attached', 'retried')) OVER (PARTITION BY c.key),
+      bool_or(c.change IN ('attached', 'retried')) OVER (PARTITION BY c.key), bool_or(c.change = 'retried') OVER (PARTITION BY c.key),
       max(c.change) FILTER (WHERE c.change IN ('deleted', 'left') AND (c.together > 10) IS NOT TRUE) OVER (PARTITION BY c.key, c.changed_by)
     FROM stripe_sync.promo_change c
     WHERE c.promo_table = last_changes.promo_table AND c.number = ANY (numbers) AND c.changed_by = ANY (xids)
@@ -102,6 +102,7 @@ BEGIN
       off = CASE WHEN l.there THEN l.off WHEN l.change = 'retried' THEN s.off ELSE true END,
       deleted = CASE WHEN l.there THEN false WHEN l.change = 'retried' THEN s.deleted ELSE l.state <> 'missing' END,
       state = l.state,
+      look = s.look OR l.retried,
       attempts = 0,
       next_attempt = CASE WHEN l.state = 'pending' THEN clock_timestamp() END,
       changed_at = l.changed_at,

@@ -103,4 +103,4 @@ BEGIN
   RETURN changed;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.stripe_sync_retry(text) IS 'Makes a code due now, whatever kept it back; returns how many rows that are';
+COMMENT ON FUNCTION @extschema@.stripe_sync_retry(text) IS 'Makes a code due now, whatever kept it back, and looks at it in Stripe first; returns how many rows that are';

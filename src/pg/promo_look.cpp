@@ -21,7 +21,7 @@ Result<std::vector<DiffSubject>> SpiPromoStore::wanted_by_diff() {
       subject.code_key = text(13);
       subject.state = state_of_name(text(10)).value_or(PromoState::pending);
       subject.reason = Error(sqlstate_of_text(text(16)), text(17), text(18), text(19));
-      const auto coupon_ids = json::Value::parse(text(26));
+      const auto coupon_ids = json::Value::parse(text(27));
       if (coupon_ids) subject.coupon_ids = text_list(coupon_ids.value());
       Error why;
       if (!load(rows, i, job, why)) {

@@ -68,7 +68,7 @@ Settled settled_of(PromoState state, const StoredReason& reason, const Text& war
   " CASE WHEN s.state = 'pending' AND s.in_flight IS NULL AND NOT s.deleted" \
   " AND (s.wake_at IS NULL OR s.wake_at > clock_timestamp()) THEN s.settled END, s.row_hash," \
   " s.sqlstate, s.reason, s.detail, s.hint, to_jsonb(s.warnings)," \
-  " extract(epoch FROM s.wake_at)::bigint, i.copy_of, s.take_over, s.off, s.seen_gone"
+  " extract(epoch FROM s.wake_at)::bigint, i.copy_of, s.take_over, s.off, s.seen_gone, s.look"
 #define JOB_TABLES                                                        \
   " FROM stripe_sync.promo_state s CROSS JOIN stripe_sync.installation i" \
   " LEFT JOIN pg_class c ON c.oid = s.promo_table"                        \
@@ -190,7 +190,7 @@ void write(const PromoJob& job, const Step& step) {
       "END,"
       " observed = $16::jsonb, in_flight = $17::jsonb, coupon_id = $18, promotion_code_id = $19,"
       " seen_gone = CASE WHEN $22 IS NULL THEN s.seen_gone END,"
-      " take_over = s.take_over AND $4 IN ('pending', 'sending', 'retrying'),"
+      " look = false, take_over = s.take_over AND $4 IN ('pending', 'sending', 'retrying'),"
       " coupon_revision = $20::int, used_before = $21::bigint,"
       " row_hash = CASE WHEN NOT $25::boolean THEN coalesce($22::bigint, s.row_hash) END, action = "
       "coalesce($23, s.action),"

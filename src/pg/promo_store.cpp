@@ -5,6 +5,7 @@
 #include "pg/promo_history.hpp"
 #include "pg/promo_state_sql.hpp"
 #include "pg/role.hpp"
+#include "sync/promo_requests.hpp"
 #include "sync/promo_text.hpp"
 
 namespace stripe_sync::pg {
@@ -70,6 +71,8 @@ bool SpiPromoStore::load(const Rows& due, std::size_t i, PromoJob& job, Error& w
   if (job.observed.code) job.linked_code = job.observed.code->id;
   read_in_flight(due.at(i, 9), job);
   job.take_over = due.at(i, 23) == Text("t");
+  if (due.at(i, 26) == Text("t") && job.observed.code && !job.unsettled)
+    job.unsettled = unseen(*job.observed.code);
   if (job.observed.code) job.recorded = job.observed.code->id;
   job.holds = job.observed.sells();
   job.identity = Identity{installation_, due.at(i, 11).value_or(""), *due.at(i, 12),

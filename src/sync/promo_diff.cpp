@@ -272,6 +272,7 @@ void PromoDiff::show(std::size_t operations) {
       line.why = supposed_ + ": " + line.why;
     } else if (step > 0 && *was_in_step_) {
       line.why = "changed in Stripe: " + line.why;
+      line.next = command("stripe_sync_retry");  // which looks first
     } else if (step > 0) {
       line.next = command(refused ? "stripe_sync_retry" : "* FROM stripe_sync_promo");
     }

@@ -173,6 +173,10 @@ bool switches_on(const Operation& operation) {
   return operation.kind == Kind::update_code && parameter(operation, "active") == "true";
 }
 
+Unsettled unseen(const PromotionCode& code) {
+  return {switch_off(code), std::nullopt, false, true};
+}
+
 Operation look_for(const Unsettled& unsettled, const Observed& observed) {
   const Operation& write = unsettled.operation;
   // Refused: perhaps somebody else's active code has the text.

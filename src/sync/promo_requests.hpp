@@ -32,6 +32,8 @@ Operation read_code(const std::string& id);
 Operation find_code(const std::string& text);
 /// Whether a write makes a promotion code active again.
 bool switches_on(const Operation& operation);
+/// As if a write to it had been lost: it is read before anything else is planned.
+Unsettled unseen(const PromotionCode& code);
 /// The look that tells what became of a write.
 Operation look_for(const Unsettled& unsettled, const Observed& observed);
 

@@ -165,8 +165,16 @@ is_deeply(
     ],
     'what nobody told the database of is seen');
 is(sql("SELECT state, active_in_stripe FROM stripe_sync_promo_status WHERE code = 'LAUNCH50'"), 'synced|t', 'though it does not know of it');
-$sandbox->api('POST', "/v1/promotion_codes/$launch", { active => 'true' });
-$sandbox->api('POST', "/v1/coupons/$coupon", { name => '50% off setup fee for launch customers' });
+is($drift{LAUNCH50}[0]{next}, "SELECT stripe_sync_retry('LAUNCH50');", 'with the command that carries it out');
+$mark = $sandbox->mark;
+sql($drift{LAUNCH50}[0]{next});
+settled('retried');
+is_deeply([ map { in_words($_) } $sandbox->writes($mark) ], [ operations(@{ $drift{LAUNCH50} }) ], 'it carries out that and nothing else');
+is_deeply([ said('LAUNCH50') ], ["none in step with Stripe: sold as promotion code $launch"], 'then it is in step');
+$mark = $sandbox->mark;
+sql("SELECT stripe_sync_retry('LAUNCH50')");
+settled('retried in step');
+is_deeply([ $sandbox->writes($mark) ], [], 'what is in step is only looked at');
 
 # A text that somebody else has by now is no surprise.
 $sandbox->foreign_code('TAKEN', { percent_off => 33, duration => 'forever' });

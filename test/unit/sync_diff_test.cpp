@@ -73,8 +73,8 @@ TEST(Diff, WhatChangedInStripeIsSeen) {
   expect_lines(compare(subject_of(percentage(), seen()), held), "read_code find_code ",
                "1 switch on promotion code SUMMER (promo_1) [active: true | false] "
                "changed in Stripe: the row is active\n");
-  // A command that would carry it out there is none: a push goes by what was last seen.
-  EXPECT_EQ(compare(subject_of(percentage(), seen()), held).lines[0].next, "");
+  EXPECT_EQ(compare(subject_of(percentage(), seen()), held).lines[0].next,
+            "SELECT stripe_sync_retry('SUMMER');");
 }
 
 TEST(Diff, CodeThatIsGoneIsMadeAnew) {
