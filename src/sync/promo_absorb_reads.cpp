@@ -143,7 +143,9 @@ Listed sorted_out(const Situation& s, const Operation& write, const std::string&
 Effect cannot_return(Situation& s, const json::Value& linked) {
   if (!linked.is_null()) {
     s.observed.code = merged(*PromotionCode::from(linked), s.observed.code);
-    s.observed.coupon = coupon_inside(linked);  // nothing: to be read
+    auto coupon = coupon_inside(linked);
+    if (coupon) coupon = reread(std::move(*coupon), s.observed.coupon);
+    s.observed.coupon = std::move(coupon);  // nothing: to be read
   }
   s.observed.code->dead = true;
   s.unsettled.reset();

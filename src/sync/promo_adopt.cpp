@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "sync/promo_absorb.hpp"
 #include "sync/promo_compare.hpp"
 #include "sync/promo_map.hpp"
 #include "sync/promo_requests.hpp"
@@ -75,8 +76,9 @@ std::vector<Difference> take_equal(Situation& s, const PromotionCode& code, cons
         owner_of(code, s.identity) == Owner::nobody)
       differences.push_back({"active", "true", "false"});
     if (!differences.empty()) continue;
-    if (owner_of(coupon, s.identity) == Owner::nobody)
-      taken.observed.coupon->adopted_for = desired.description;
+    Coupon& made = *taken.observed.coupon;
+    if (owner_of(made, s.identity) == Owner::nobody && !made.adopted_for)
+      made.adopted_for = desired.description;
     s = std::move(taken);
     break;
   }
@@ -109,7 +111,8 @@ void take(Situation& s, PromotionCode code, std::optional<Coupon> coupon) {
   if (o.code && o.code->id != code.id) retire(s);
   recall(s, code.id);
   for (std::optional<Coupon>* made : {&o.coupon, &o.next_coupon})
-    if (!coupon && *made && (*made)->id == code.coupon) coupon = *made;
+    if (*made && (*made)->id == code.coupon)
+      coupon = coupon ? reread(std::move(*coupon), *made) : *made;
   // What was made earlier can serve again.
   if (!o.code && o.coupon && o.coupon->id != code.coupon) o.next_coupon = std::move(o.coupon);
   if (o.next_coupon && o.next_coupon->id == code.coupon) o.next_coupon.reset();

@@ -119,6 +119,37 @@ TEST(Adopt, AReadingOfTheCouponForgetsNotWhatItWasAdoptedFor) {
   EXPECT_EQ(kinds(plan_promo(s)), "");
 }
 
+/// Somebody else's code, adopted and switched off, that is not switched on again.
+Situation refused_again() {
+  Situation s = carrying({{"description", "Winter"}});
+  step(s, ok(code_json(foreign())));
+  s.observed.code->active = false;
+  EXPECT_EQ(first_kind(s), "update_code");
+  step(s, failed(Verdict::refused, 400));
+  EXPECT_EQ(first_kind(s), "find_code");
+  return s;
+}
+
+TEST(Adopt, ACodeThatCannotReturnLeavesItsCouponAsItIs) {
+  Situation s = refused_again();
+  CodeShape off = foreign();
+  off.active = false;
+  EXPECT_EQ(step(s, ok(list_of({code_json(off)}))).next, Next::go_on);
+  EXPECT_EQ(kinds(plan_promo(s)), "create_code") << "with the coupon that was adopted";
+}
+
+TEST(Adopt, ACodeThatIsFoundAgainLeavesItsCouponAsItIs) {
+  // In step, otherwise, or for a row that has another description by now: as it was adopted.
+  for (const Values& changes :
+       {Values{}, Values{{"max_uses", "5"}}, Values{{"description", "May"}}}) {
+    Situation s = refused_again();
+    s.row = row_of(s.row.values, changes);
+    s.mapped = map(s.row);
+    EXPECT_EQ(step(s, ok(list_of({code_json(foreign("50.0", our_marks))}))).next, Next::go_on);
+    EXPECT_EQ(s.observed.coupon->adopted_for, "Winter");
+  }
+}
+
 TEST(Adopt, TheCodesOfATextReadBeforeAnythingIsMade) {
   const auto find = [](Situation& s, const std::vector<std::string>& codes) {
     return absorb(s, plan_promo(code_refused()).operations.at(0), ok(list_of(codes)));
