@@ -43,16 +43,28 @@ void SpiPromoStore::retry_now() {
   if (failed) log_error(LOG, *failed);
 }
 
-void SpiPromoStore::judge_again() {
+// One under way is judged at its end.
+#define JUDGED_BY_ANOTHER_CLOCK                                                           \
+  " FROM stripe_sync.promo_state s"                                                       \
+  " WHERE s.state NOT IN ('missing', 'excluded') AND (s.attempted_at > clock_timestamp()" \
+  "   OR s.state = 'pending' AND s.next_attempt > clock_timestamp())"                     \
+  " AND (s.settled IS NOT NULL OR"                                                        \
+  "   s.lease IS NULL AND (s.next_attempt IS NULL OR s.next_attempt > clock_timestamp()))"
+
+bool SpiPromoStore::judge_again() {
+  static Statement judge{
+      "UPDATE stripe_sync.promo_state SET settled = NULL, next_attempt = clock_timestamp()"
+      " WHERE ctid IN (SELECT s.ctid" JUDGED_BY_ANOTHER_CLOCK " FOR UPDATE SKIP LOCKED)"};
+  static Statement left{"SELECT 1" JUDGED_BY_ANOTHER_CLOCK " LIMIT 1"};
+  bool done = false;
   const auto failed = in_extension_transaction([&] {
-    run_as_owner(
-        "UPDATE stripe_sync.promo_state SET next_attempt = clock_timestamp() WHERE ctid IN"
-        " (SELECT s.ctid FROM stripe_sync.promo_state s"
-        "  WHERE s.state NOT IN ('missing', 'excluded') AND (s.attempted_at > clock_timestamp()"
-        "    OR s.state = 'pending' AND s.next_attempt > clock_timestamp())"
-        "  FOR UPDATE SKIP LOCKED)");
+    as_extension_owner([&] {
+      judge();
+      done = left().empty();
+    });
   });
   if (failed) log_error(LOG, *failed);
+  return done && !failed;
 }
 
 bool SpiPromoStore::clear_leases() {

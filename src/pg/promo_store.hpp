@@ -61,8 +61,9 @@ class SpiPromoStore final : public PromoStore {
   /// Makes rows due again that a worker which is gone had claimed. False while the application
   /// holds some of them: to be called again.
   bool clear_leases();
-  /// The clock was set back: what was put off or judged by what it said before is due now.
-  void judge_again();
+  /// The clock was set back: what was put off or judged by what it said before is due now, and to
+  /// be judged anew even if its row was only touched. False as with clear_leases().
+  bool judge_again();
 
   /// Takes changes over from the inbox, so many that it is soon done; whether more wait.
   bool take_inbox();

@@ -13,7 +13,6 @@
 #include "worker/event_watch.hpp"
 #include "worker/forbidden.hpp"
 #include "worker/notice.hpp"
-#include "worker/worker.hpp"
 #include "worker/worker_state.hpp"
 
 #include "pg/api_key.hpp"
@@ -101,6 +100,7 @@ class Worker {
   Millis contact_noted_at_{-contact_noted_every};
   ClockWatch clock_watch_{clock_};
   bool leases_cleared_ = false;
+  bool judged_again_ = false;
   bool configured_ = false;
   std::int64_t push_served_ = 0;  ///< waits for the key to be verified
   std::int64_t check_served_ = 0;
@@ -323,7 +323,8 @@ bool Worker::round() {
   if (at_home) {
     if (orders_.place != *here_) store_place(*here_);  // a standby was promoted
     if (!leases_cleared_) leases_cleared_ = store_.clear_leases();
-    if (clock_watch_.set_back()) store_.judge_again();
+    if (clock_watch_.set_back()) judged_again_ = false;
+    if (!judged_again_) judged_again_ = store_.judge_again();
     if (store_.take_inbox()) {
       // The rest in the next round, at once; until then too little is known to compare with.
       pg_call([] { SetLatch(MyLatch); });

@@ -18,8 +18,8 @@ sub sql { return $node->safe_psql('app', $_[0]) }
 sub app { return $node->safe_psql('app', $_[0], @owner) }
 app('DELETE FROM promo_codes');
 attach($node, 'app');
-insert_codes($node, 'app', qw(WAITS JUDGED RESTS));
-await_codes($node, 'app', 'in step', qw(WAITS JUDGED RESTS));
+insert_codes($node, 'app', qw(WAITS JUDGED TOUCHED LOCKED LEFT RESTS));
+await_codes($node, 'app', 'in step', qw(WAITS JUDGED TOUCHED LOCKED LEFT RESTS));
 
 # As a worker leaves them whose clock is five hours ahead.
 sql('SELECT stripe_sync_stop()');
@@ -28,10 +28,19 @@ app("UPDATE promo_codes SET discount_value = 40, expires_at = now() + interval '
 sql(q{SELECT stripe_sync.take_changes('public.promo_codes', 100);
   UPDATE stripe_sync.promo_state SET state = 'retrying', reason = 'no answer', next_attempt = now() + interval '5 hours',
     attempted_at = now() + interval '5 hours' WHERE code = 'WAITS';
-  UPDATE stripe_sync.promo_state SET state = 'expired', next_attempt = NULL, attempted_at = now() + interval '5 hours' WHERE code = 'JUDGED'});
+  UPDATE stripe_sync.promo_state SET state = 'expired', settled = 'expired', next_attempt = NULL, attempted_at = now() + interval '5 hours'
+    WHERE code IN ('JUDGED', 'TOUCHED', 'LOCKED')});
+app("UPDATE promo_codes SET code = code WHERE code = 'TOUCHED'");
+my $holder = $node->background_psql('app');
+$holder->query_safe("BEGIN; SELECT FROM stripe_sync.promo_state WHERE code = 'LOCKED' FOR UPDATE");
 sql('SELECT stripe_sync_start()');
-await_query($node, 'app', "SELECT state FROM stripe_sync_promo_status WHERE code IN ('WAITS', 'JUDGED') ORDER BY code", "synced\nsynced",
-    'what was put off is done, and what was taken for expired is not');
+sub states { return "SELECT string_agg(state, ' ' ORDER BY code) FROM stripe_sync_promo_status WHERE code IN ($_[0])" }
+await_query($node, 'app', states("'WAITS', 'JUDGED'"), 'synced synced', 'what was put off is done, and what was taken for expired is not');
+await_query($node, 'app', states("'TOUCHED'"), 'synced', 'nor what was touched since');
+is(sql(states("'LOCKED'")), 'expired', 'what somebody holds has to wait');
+$holder->query_safe('COMMIT');
+$holder->quit;
+await_query($node, 'app', states("'LOCKED'"), 'synced', 'and is looked at after that');
 is(scalar(grep { $_->{active} } $sandbox->codes('WAITS')), 0, 'the one is off');
 is(scalar(grep { $_->{active} } $sandbox->codes('JUDGED')), 1, 'the other is sold');
 is(sql('SELECT count(*) FROM stripe_sync.promo_state WHERE next_attempt <= now()'), '0', 'and nothing is looked at any more');
