@@ -215,7 +215,8 @@ void forget_old() {
       "DELETE FROM stripe_sync.error WHERE last_at < now() - interval '30 days'"};
   static Statement deleted{
       "DELETE FROM stripe_sync.promo_state WHERE deleted AND state IN ('synced', 'excluded')"
-      " AND next_attempt IS NULL AND lease IS NULL AND in_flight IS NULL"
+      // one that was left to the user keeps what is unknown of it, for a row that comes back
+      " AND next_attempt IS NULL AND lease IS NULL AND (in_flight IS NULL OR state = 'excluded')"
       " AND greatest(changed_at, synced_at) < now() - interval '30 days'"};
   static Statement diffs{"SELECT stripe_sync.forget_diffs()"};
   in_own_transaction([&] {

@@ -45,4 +45,16 @@ is(scalar(grep { $_->{active} } $sandbox->codes('WAITS')), 0, 'the one is off');
 is(scalar(grep { $_->{active} } $sandbox->codes('JUDGED')), 1, 'the other is sold');
 is(sql('SELECT count(*) FROM stripe_sync.promo_state WHERE next_attempt <= now()'), '0', 'and nothing is looked at any more');
 
+# What is known of deleted rows is kept for 30 days, also of one left to its user in the middle of a write.
+sql('SELECT stripe_sync_stop()');
+app("DELETE FROM promo_codes WHERE code IN ('LEFT', 'RESTS')");
+sql(q{SELECT stripe_sync.take_changes('public.promo_codes', 100);
+  UPDATE stripe_sync.promo_state SET state = 'excluded', next_attempt = NULL, in_flight = '{}', changed_at = now() - interval '31 days',
+    synced_at = now() - interval '31 days' WHERE code = 'LEFT';
+  UPDATE stripe_sync.promo_state SET state = 'excluded', next_attempt = NULL, in_flight = '{}', changed_at = now() - interval '29 days',
+    synced_at = now() - interval '31 days' WHERE code = 'RESTS'});
+sql('SELECT stripe_sync_start()');
+await_query($node, 'app', "SELECT string_agg(code, ' ' ORDER BY code) FROM stripe_sync.promo_state", 'JUDGED LOCKED RESTS TOUCHED WAITS',
+    'then it is forgotten');
+
 finish($node);
