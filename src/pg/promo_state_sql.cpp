@@ -94,7 +94,8 @@ Rows wanted_by_diff() {
       "SELECT " JOB_COLUMNS("s.deleted OR s.state = 'missing'")
       ", (SELECT jsonb_agg(" COUPON_ID("r.n") " ORDER BY r.n)"
       "   FROM generate_series(s.coupon_revision + 1, s.coupon_revision + 20) r(n))" JOB_TABLES
-      " WHERE hashtextextended(s.code_key, 0) IN (SELECT w.code FROM stripe_sync.diff_wanted w)"
+      " WHERE stripe_sync.diff_lock(i.id, s.code_key) IN (SELECT w.lock FROM"
+      "   stripe_sync.diff_wanted w)"
       // of a code that is in use again, what is over is no longer told
       "   AND (NOT s.deleted OR s.state NOT IN ('synced', 'excluded') OR NOT EXISTS (SELECT"
       "     FROM stripe_sync.promo_state o WHERE o.code_key = s.code_key AND NOT o.deleted))"

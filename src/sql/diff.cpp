@@ -15,31 +15,31 @@ namespace {
 // The view stripe_sync.diff_wanted looks for this number; pg_advisory_lock uses 1 and 2.
 constexpr uint16 lock_part = 4;
 
-LOCKTAG lock_of(std::int64_t hash) {
+LOCKTAG tag_of(std::int64_t number) {
   LOCKTAG tag;
   SET_LOCKTAG_ADVISORY(tag, MyDatabaseId,
-                       static_cast<uint32>(static_cast<std::uint64_t>(hash) >> 32),
-                       static_cast<uint32>(hash), lock_part);
+                       static_cast<uint32>(static_cast<std::uint64_t>(number) >> 32),
+                       static_cast<uint32>(number), lock_part);
   return tag;
 }
 
-std::int64_t hash_of(const Text& code_key) {
-  static Statement hash{"SELECT hashtextextended($1 COLLATE \"C\", 0)"};
-  return std::stoll(*hash(code_key).single());
+std::int64_t lock_of(const Text& code_key) {
+  static Statement number{"SELECT stripe_sync.diff_lock(i.id, $1) FROM stripe_sync.installation i"};
+  return std::stoll(number(code_key).single().value_or("0"));  // dormant: ask_worker() says so
 }
 
 // The worker compares every code for which such a lock is held. However the call ends, so does the
 // lock.
-void lock(std::int64_t hash) {
+void lock(std::int64_t number) {
   pg_call([=] {
-    const LOCKTAG tag = lock_of(hash);
+    const LOCKTAG tag = tag_of(number);
     LockAcquire(&tag, ShareLock, false, false);
   });
 }
 
-void unlock(std::int64_t hash) {
+void unlock(std::int64_t number) {
   pg_call([=] {
-    const LOCKTAG tag = lock_of(hash);
+    const LOCKTAG tag = tag_of(number);
     LockRelease(&tag, ShareLock, false);
   });
 }
@@ -57,11 +57,11 @@ Rows diff_of(const Text& code_key) {
       "    AND c.key = d.key AND c.at_commit)"
       " ORDER BY d.sqlstate IS NULL, d.line"};
   if (visible(code_key).empty()) return {};
-  const std::int64_t hash = hash_of(code_key);
-  lock(hash);
+  const std::int64_t number = lock_of(code_key);
+  lock(number);
   ask();
   Rows rows = found(code_key);
-  unlock(hash);
+  unlock(number);
   if (rows.empty() || !rows.at(0, 9)) return rows;
   throw Error(sqlstate_of_text(*rows.at(0, 9)), rows.at(0, 5).value_or(""),
               rows.at(0, 10).value_or(""), rows.at(0, 6).value_or(""));
@@ -87,6 +87,11 @@ STRIPE_SYNC_FUNCTION(stripe_sync_diff) {
         result.add({Text(), Text("at commit"), Text(), Text(), Text(),
                     Text("written by this transaction: it can be compared when that has ended"),
                     Text("COMMIT;"), own.at(i, 0), own.at(i, 1)});
+      }
+      if (result.empty()) {
+        throw Error(errcode::usage, "the promo code changed while Stripe was asked",
+                    "Its row was given another code, or is forgotten.",
+                    "SELECT * FROM stripe_sync_diff(" + quote_literal(code.value_or("")) + ");");
       }
     });
   });

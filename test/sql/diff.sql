@@ -54,10 +54,16 @@ SET ROLE regress_stripe_sync_viewer;
 SELECT pg_temp.tried('SELECT * FROM stripe_sync_diff(''ONE'')');
 RESET ROLE;
 
+-- everybody sees the lock: what it says of the code depends on the installation
+SELECT stripe_sync.diff_lock('a', 'one') <> stripe_sync.diff_lock('b', 'one') AS salted;
 -- what the worker finds is kept for those who wait; here, nobody does
 SELECT stripe_sync.store_diffs(7, '[{"code_key": "one", "action": "none"}]');
 SELECT stripe_sync.refuse_diffs(6, 'SY001', 'no key', NULL, 'a hint');
 SELECT diffs_done FROM stripe_sync.worker;
+-- what was found for an earlier call is never told to a later one, also if nothing is found then
+INSERT INTO stripe_sync.diff (code_key, line) VALUES ('one', 1);
+SELECT stripe_sync.store_diffs(8, '[]');
+SELECT count(*) FROM stripe_sync.diff;
 INSERT INTO stripe_sync.diff (code_key, line) VALUES ('one', 1);
 SELECT stripe_sync.forget_diffs();
 SELECT count(*) FROM stripe_sync.diff;

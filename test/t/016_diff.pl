@@ -248,6 +248,30 @@ is(sql('SELECT count(*) FROM stripe_sync.diff_wanted'), '0', 'nobody waits any m
 lines('SOFTWAREOWNER');
 is(sql('SELECT DISTINCT code_key FROM stripe_sync.diff'), 'softwareowner', 'only the last answer is kept');
 
+# Asks about LAUNCH50, which takes long, and meanwhile about others; $meanwhile is done before they are looked at.
+sub behind_a_slow_one
+{
+    my ($meanwhile, @codes) = @_;
+    my $first = $sandbox->fault('stall_before_headers', execute => JSON::PP::true, match => { method => 'GET', path => '/v1/promotion_codes*' });
+    my @asking = map { $node->background_psql('app', on_error_stop => 0) } 'LAUNCH50', @codes;
+    foreach my $i (0 .. @codes)
+    {
+        my $code = ('LAUNCH50', @codes)[$i];
+        $asking[$i]->query_until(qr/asks/, "\\echo asks\nSELECT action FROM stripe_sync_diff('$code');\n\\echo :LAST_ERROR_SQLSTATE :LAST_ERROR_MESSAGE.\n");
+        await('Stripe is slow', sub { return ($sandbox->hits($first) == 1, $sandbox->hits($first)) }) if $i == 0;
+    }
+    await_query($node, 'app', 'SELECT count(*) FROM stripe_sync.diff_wanted', 1 + @codes, 'others wait');
+    $meanwhile->();
+    $sandbox->control('POST', 'faults/release', {});
+    my @told = map { $_->query_until(qr/^\w{5} .*\.$/m, '') } @asking;
+    $_->quit foreach @asking;
+    return @told;
+}
+my @renamed = behind_a_slow_one(sub { app("UPDATE promo_codes SET code = 'RENAMED' WHERE code = 'SOFTWAREOWNER'") }, 'SOFTWAREOWNER');
+like($renamed[1], qr/^SY004 the promo code changed while Stripe was asked\.$/m, 'a code that no row has any more: not what was found before');
+app("UPDATE promo_codes SET code = 'SOFTWAREOWNER' WHERE code = 'RENAMED'");
+settled('renamed and back');
+
 $sandbox->fault('stall_before_headers', execute => JSON::PP::true, seconds => 120, match => { method => 'POST', path => '/v1/coupons' });
 insert_codes($node, 'app', 'UNDERWAY');
 await('a push is under way', sub { return ($sandbox->stalled == 1, $sandbox->stalled) });
