@@ -284,7 +284,7 @@ void PromoDiff::show(std::size_t operations) {
 void PromoDiff::decide() {
   decided_ = true;
   if (const auto held = others_.hold(subject_.job))
-    return conclude("conflict", sentence(*held), held->hint);
+    return conclude("conflict", sentence(*held), command("* FROM stripe_sync_inspect"));
   if (rival_) add_rival();
   const bool parked = plan_.end.state == PromoState::parked;
   const bool refused = subject_.state == PromoState::parked && !parked && supposed_.empty();

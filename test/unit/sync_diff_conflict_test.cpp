@@ -97,11 +97,11 @@ TEST(DiffConflict, AdoptedByAnotherRow) {
   OtherRows others = alone();
   others.hold = [](const PromoJob& job) {
     return Error(errcode::invalid_promo_code, job.observed.code->id + " is another's", "",
-                 "detach");
+                 "Give the row another code");
   };
   const auto compared = compare(subject_of(row), held, others);
   expect_lines(compared, "read_code ", "conflict promo_theirs is another's\n");
-  EXPECT_EQ(compared.lines[0].next, "detach");
+  EXPECT_EQ(compared.lines[0].next, "SELECT * FROM stripe_sync_inspect('SUMMER');");
 }
 
 TEST(DiffConflict, SwitchingOnMeetsARival) {
