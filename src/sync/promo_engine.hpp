@@ -61,6 +61,9 @@ class PromoEngine {
   /// Why nothing is sent for a while, if so; the end may have passed, the next try tells.
   std::optional<Pause> pause() const { return reach_.told(clock_.steady()); }
   double rate() const { return bucket_.rate(); }
+  /// Time until the owner may send a request of its own, which take_token() counts.
+  Millis token_in() const { return bucket_.wait(clock_.steady()); }
+  void take_token() { bucket_.take(clock_.steady()); }
 
   /// Stripe answers again after not having been reached.
   bool take_recovered() { return reach_.take_recovered(); }

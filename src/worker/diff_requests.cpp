@@ -8,10 +8,24 @@ using namespace stripe_sync::pg;
 
 namespace stripe_sync::worker {
 
+namespace {
+
+constexpr Millis store_again{2'000};
+
+// What ends so is no row's trouble: the next request would end the same way.
+bool concerns_all(const stripe::Answer& answer) {
+  return answer.verdict == stripe::Verdict::unauthorized || Reach::passes(answer);
+}
+
+}  // namespace
+
 void DiffRequests::begin(std::int64_t number) {
   reset();
   auto subjects = store_.wanted_by_diff();
-  if (!subjects) return refuse_diffs(subjects.error(), number);
+  if (!subjects) {
+    refuse_diffs(subjects.error(), number);
+    return;
+  }
   number_ = number;
   const OtherRows others = {[this](const auto& promotion_code, const auto& text) {
                               return store_.gives_up(promotion_code, text);
@@ -19,11 +33,11 @@ void DiffRequests::begin(std::int64_t number) {
                             [this](const PromoJob& job) { return store_.held_by_another(job); }};
   std::reverse(subjects.value().begin(), subjects.value().end());
   for (DiffSubject& subject : subjects.value()) diffs_.emplace_back(std::move(subject), others);
-  go_on();
 }
 
 void DiffRequests::reset() {
   number_ = 0;
+  store_at_ = Millis(0);
   request_.reset();
   prices_.emplace(clock_);
   diffs_.clear();
@@ -31,8 +45,10 @@ void DiffRequests::reset() {
 }
 
 // A mistake of ours about one row is that row's trouble alone.
-void DiffRequests::go_on() {
+void DiffRequests::pump() {
+  if (!under_way() || request_) return;
   while (!diffs_.empty()) {
+    if (engine_.token_in() > Millis(0)) return;
     std::optional<Error> failed;
     try {
       if (as_errors([&] { return ask(); })) return;
@@ -42,7 +58,12 @@ void DiffRequests::go_on() {
     }
     conclude(failed);
   }
-  finish();
+  if (clock_.steady() >= store_at_) finish();
+}
+
+std::optional<Millis> DiffRequests::wait() const {
+  if (!under_way() || request_) return std::nullopt;
+  return diffs_.empty() ? store_at_ - clock_.steady() : engine_.token_in();
 }
 
 // False when nothing has to be read any more.
@@ -57,6 +78,7 @@ bool DiffRequests::ask() {
     request_ = client_.send(*call, "read prices");
     prices_->sent(*request_);
   }
+  if (request_) engine_.take_token();
   return request_.has_value();
 }
 
@@ -71,7 +93,7 @@ bool DiffRequests::handle(std::uint64_t id, const stripe::Answer& answer) {
     failed = error;
   }
   if (failed) conclude(failed);
-  go_on();
+  while (failed && concerns_all(answer) && !diffs_.empty()) conclude(failed);
   return true;
 }
 
@@ -89,8 +111,14 @@ void DiffRequests::conclude(std::optional<Error> error) {
   diffs_.pop_back();
 }
 
+// What was found is kept until it can be stored: Stripe is not asked again.
 void DiffRequests::finish() {
-  if (const auto failed = store_diffs(found_, number_)) refuse_diffs(*failed, number_);
+  auto failed = store_diffs(found_, number_);
+  if (failed) failed = refuse_diffs(*failed, number_);
+  if (failed) {
+    store_at_ = clock_.steady() + store_again;
+    return;
+  }
   reset();
   pg_call([] { SetLatch(MyLatch); });  // others may wait
 }

@@ -115,7 +115,7 @@ Worker::Worker()
       account_(client_),
       permissions_(client_),
       events_(client_),
-      diffs_(client_, store_, clock_),
+      diffs_(client_, store_, engine_, clock_),
       comparison_(store_, clock_),
       waiter_(*transport_) {
   distrust();
@@ -412,6 +412,7 @@ Millis Worker::wait_time() {
     wait = std::min(wait, events_.since() + events_patience - clock_.steady());
   }
   if (const auto due = comparison_.wait(); due && orders_.active) wait = std::min(wait, *due);
+  if (const auto due = diffs_.wait(); due && orders_.active) wait = std::min(wait, *due);
   if (blocked_ && !forbidden_ && !account_.under_way()) {
     wait = std::min(wait, retry_blocked_at_ - clock_.steady());
   }
@@ -425,6 +426,7 @@ void Worker::run() {
     // What the application committed is known by now: an answer is judged by it.
     take_answers();
     if (orders_.active && !blocked_) notice_.give(engine_, clock_.steady());
+    if (orders_.active) diffs_.pump();
     if (serves()) {
       engine_.pump();
       look_for_rivals();

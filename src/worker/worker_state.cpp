@@ -177,9 +177,9 @@ std::optional<Error> store_diffs(const std::vector<DiffOfRow>& diffs, std::int64
   return in_own_transaction([&] { store(std::to_string(number), "[" + lines + "]"); });
 }
 
-void refuse_diffs(const Error& reason, std::int64_t number) {
+std::optional<Error> refuse_diffs(const Error& reason, std::int64_t number) {
   static Statement refuse{"SELECT stripe_sync.refuse_diffs($1::bigint, $2, $3, $4, $5)"};
-  in_own_transaction([&] {
+  return in_own_transaction([&] {
     refuse(std::to_string(number), sqlstate_text(reason.sqlstate), reason.message,
            text_or_null(reason.detail), text_or_null(reason.hint));
   });

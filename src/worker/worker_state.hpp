@@ -76,11 +76,12 @@ struct DiffOfRow {
   std::vector<DiffLine> lines;
   std::optional<Error> error;  ///< why there are none
 };
-/// For whoever waits; what nobody waits for any more is removed. Request `number` is served, unless
-/// that fails.
+/// For whoever waits; what was found before is removed. Request `number` is served, unless that
+/// fails.
 std::optional<Error> store_diffs(const std::vector<DiffOfRow>& diffs, std::int64_t number);
-/// Nothing can be found about any code that is waited for.
-void refuse_diffs(const Error& reason, std::int64_t number);
+/// Nothing can be found about any code that is waited for. Request `number` is served, unless that
+/// fails.
+std::optional<Error> refuse_diffs(const Error& reason, std::int64_t number);
 
 /// Keeps the place in Stripe's events; returns what shows another database, if something does.
 std::optional<std::string> store_events(const EventPage& page);

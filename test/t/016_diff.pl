@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 
+use PostgreSQL::Test::Utils;
 use StripeSync;
 use StripeSync::Sandbox;
 use Test::More;
@@ -271,6 +272,30 @@ my @renamed = behind_a_slow_one(sub { app("UPDATE promo_codes SET code = 'RENAME
 like($renamed[1], qr/^SY004 the promo code changed while Stripe was asked\.$/m, 'a code that no row has any more: not what was found before');
 app("UPDATE promo_codes SET code = 'SOFTWAREOWNER' WHERE code = 'RENAMED'");
 settled('renamed and back');
+
+foreach my $status ([ 401, 'SY001' ], [ 429, 'SY002' ], [ 503, 'SY007' ])
+{
+    my $refusal;
+    my (undef, @told) = behind_a_slow_one(
+        sub { $refusal = $sandbox->fault('status', status => $status->[0], times => 0, match => { method => 'GET', path => '/v1/promotion_codes*' }) },
+        'SOFTWAREOWNER', 'ENTERPRISE99');
+    is((grep { /^$status->[1] Stripe can't be compared with: /m } @told), 2, "a $status->[0] is everybody's answer");
+    is($sandbox->hits($refusal), 1, 'and Stripe is not asked about the others');
+    $sandbox->clear_faults;
+}
+
+# What was found can't be stored, nor that: it is kept, and Stripe is not asked again.
+my $log = -s $node->logfile;
+$mark = $sandbox->mark;
+sql('ALTER TABLE stripe_sync.diff ADD CONSTRAINT disk_full CHECK (false) NOT VALID');
+my $patient = $node->background_psql('app');
+$patient->query_until(qr/asks/, "\\echo asks\nSELECT 'told ' || action FROM stripe_sync_diff('SOFTWAREOWNER');\n");
+await('it was tried again', sub { my $failures = () = slurp_file($node->logfile, $log) =~ /violates check constraint "disk_full"/g; return ($failures > 2, $failures) });
+sql('ALTER TABLE stripe_sync.diff DROP CONSTRAINT disk_full');
+like($patient->query_until(qr/told \w+/, ''), qr/told none/, 'it is told once it can be stored');
+$patient->quit;
+my @looks = $sandbox->requests(since => $mark);
+is(scalar(@looks), 1, 'after one look at Stripe') or diag(join "\n", map { $_->{path} } @looks);
 
 $sandbox->fault('stall_before_headers', execute => JSON::PP::true, seconds => 120, match => { method => 'POST', path => '/v1/coupons' });
 insert_codes($node, 'app', 'UNDERWAY');
