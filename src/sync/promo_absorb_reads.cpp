@@ -71,6 +71,13 @@ Effect coupon_missing(Situation& s, const Operation& operation) {
   return {};
 }
 
+/// Keeps the other side, too, for whoever decides.
+Effect conflict_with(Situation& s, const PromotionCode& code, const Coupon& coupon, Error reason) {
+  s.observed.rival = code;
+  s.observed.rival_coupon = coupon;
+  return Effect{Next::conflict, std::move(reason)};
+}
+
 /// The promotion code whose id the row carries.
 Effect carried_read(Situation& s, const Operation& operation, const stripe::Answer& answer) {
   auto code = PromotionCode::from(answer.body);
@@ -86,7 +93,7 @@ Effect carried_read(Situation& s, const Operation& operation, const stripe::Answ
   }
   if (std::holds_alternative<Desired>(s.mapped) && !ordered_off(s)) {
     auto refusal = adopt(s, *code, *coupon);
-    return refusal ? Effect{Next::conflict, std::move(*refusal)} : Effect{};
+    return refusal ? conflict_with(s, *code, *coupon, std::move(*refusal)) : Effect{};
   }
   s.observed.unknown_code = code->id;
   return {};
@@ -152,7 +159,8 @@ Effect cannot_return(Situation& s, const json::Value& linked) {
   return {};
 }
 
-/// Codes of one text for different customers may stand side by side: any that is equal will do.
+/// Codes of one text for different customers may stand side by side: any that is equal will do. A
+/// conflict is with the first.
 Effect adopt_one(Situation& s, const std::vector<json::Value>& rivals) {
   Effect conflict;
   for (const json::Value& rival : rivals) {
@@ -164,10 +172,9 @@ Effect adopt_one(Situation& s, const std::vector<json::Value>& rivals) {
       s.unsettled.reset();
       return {};
     }
-    const bool others = owner_of(*code, s.identity) == Owner::other_row;
-    if (conflict.held_by.empty() && others) conflict.held_by = code->id;
-    if (conflict.next == Next::go_on) conflict.reason = std::move(*reason);
-    conflict.next = Next::conflict;
+    if (conflict.next == Next::go_on)
+      conflict = conflict_with(s, *code, *coupon, std::move(*reason));
+    conflict.held_by.push_back(code->id);
   }
   s.unsettled.reset();
   return conflict;

@@ -128,8 +128,6 @@ void take_own(Situation& s, const PromotionCode& code, const std::optional<Coupo
 }
 
 std::optional<Error> adopt(Situation& s, const PromotionCode& code, const Coupon& coupon) {
-  s.observed.rival = code;
-  s.observed.rival_coupon = coupon;
   if (owner_of(code, s.identity) == Owner::other_row)
     return conflict(s, code, "which belongs to another row of this database",
                     "Give the row another code");

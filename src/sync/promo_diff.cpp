@@ -188,9 +188,10 @@ std::optional<Error> PromoDiff::take(const stripe::Answer& answer) {
     return std::nullopt;
   const PromoJob before = job;
   const Effect effect = absorb_into(job, situation_, *look_, answer);
-  if (!effect.held_by.empty() && others_.give_up(effect.held_by, job.code)) {
+  if (const auto freed = about_to_be_free(
+          effect, [&](const std::string& id) { return others_.give_up(id, job.code); })) {
     job = before;
-    suppose("once promotion code " + effect.held_by + " of another row has let go of it");
+    suppose("once promotion code " + *freed + " of another row has let go of it");
     return std::nullopt;
   }
   if (before_text_ && answer.ok()) show(*before_text_);

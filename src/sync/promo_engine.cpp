@@ -159,9 +159,9 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
       break;
     case Effect::Next::parked:
     case Effect::Next::conflict:
-      if (!effect.held_by.empty() && store_.gives_up(effect.held_by, job.code)) {
-        decision.retry = {held_by_another(effect.held_by), backoff(job.attempts + 1, uniform_()),
-                          true};
+      if (const auto freed = about_to_be_free(
+              effect, [&](const std::string& id) { return store_.gives_up(id, job.code); })) {
+        decision.retry = {held_by_another(*freed), backoff(job.attempts + 1, uniform_()), true};
         break;
       }
       decision.settle.emplace().reason = still_sold(effect.reason, job.observed);

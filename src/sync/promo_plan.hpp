@@ -223,8 +223,9 @@ struct Effect {
   };
   Next next = Next::go_on;
   Error reason{};
-  /// Of a conflict: the promotion code of another row, which may be about to give the text up.
-  std::string held_by{};
+  /// Of a conflict: all promotion codes in the way. Another row may be about to let go of one: that
+  /// it is another row's, its mark need not say.
+  std::vector<std::string> held_by{};
   Millis retry_after{0};
   /// The write was not executed (429, never sent): the same number may be used again.
   bool keep_number = false;

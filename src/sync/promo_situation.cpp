@@ -40,4 +40,11 @@ Effect absorb_into(PromoJob& job, Situation situation, const Operation& operatio
   return effect;
 }
 
+std::optional<std::string> about_to_be_free(
+    const Effect& conflict, const std::function<bool(const std::string&)>& gives_up) {
+  const auto& codes = conflict.held_by;
+  const auto found = std::find_if(codes.begin(), codes.end(), gives_up);
+  return found == codes.end() ? std::nullopt : std::optional(*found);
+}
+
 }  // namespace stripe_sync

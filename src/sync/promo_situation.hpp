@@ -1,6 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
 
 #include "sync/promo_store.hpp"
 
@@ -16,5 +19,9 @@ Situation situation_of(const PromoJob& job, const Catalog& catalog, std::int64_t
 /// absorb() with what it makes of the situation taken into the job.
 Effect absorb_into(PromoJob& job, Situation situation, const Operation& operation,
                    const stripe::Answer& answer);
+
+/// The first promotion code in the way whose row is about to let go of the text.
+std::optional<std::string> about_to_be_free(
+    const Effect& conflict, const std::function<bool(const std::string& promotion_code)>& gives_up);
 
 }  // namespace stripe_sync

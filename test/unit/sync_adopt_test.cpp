@@ -50,6 +50,18 @@ TEST(Adopt, OneOfSeveralActiveCodesWillDo) {
   EXPECT_EQ(step(s, ok(list_of({code_json(customers)}))).next, Next::conflict);
 }
 
+TEST(Adopt, OfSeveralCodesThatDifferTheFirstIsTheConflict) {
+  CodeShape other = foreign("30");
+  other.id = "promo_other";
+  Situation s = code_refused();
+  const Effect effect = step(s, ok(list_of({code_json(foreign("40")), code_json(other)})));
+  EXPECT_TRUE(contains(effect.reason.message, "promo_theirs")) << effect.reason.message;
+  EXPECT_EQ(s.observed.rival->id, "promo_theirs");
+  EXPECT_EQ(s.observed.rival_coupon->terms.percent_hundredths, 4000);
+  // Whose they are, their marks need not say.
+  EXPECT_EQ(effect.held_by, (std::vector<std::string>{"promo_theirs", "promo_other"}));
+}
+
 TEST(Adopt, AnotherRowsCodeIsNeverTaken) {
   Situation s = code_refused();
   const Effect effect = step(

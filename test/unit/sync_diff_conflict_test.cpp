@@ -73,6 +73,7 @@ TEST(DiffConflict, CodeOfAnotherRow) {
       R"("stripe_sync_row":"public.promo/2","stripe_sync_installation":"inst_1")";
   Held held;
   held.list = list_of({code_json(foreign("50", marks))});
+  const auto unmarked = list_of({code_json(foreign("40"))});
   const auto stays = compare(subject_of(percentage()), held);
   ASSERT_EQ(stays.lines.size(), 5u) << stays.text();
   EXPECT_EQ(stays.lines[4].action, "conflict");
@@ -87,6 +88,8 @@ TEST(DiffConflict, CodeOfAnotherRow) {
   EXPECT_EQ(leaves.lines[0].action, "create coupon SUMMER-aaaaaa");
   EXPECT_EQ(leaves.lines[0].why,
             "once promotion code promo_theirs of another row has let go of it: not in Stripe");
+  held.list = unmarked;
+  EXPECT_EQ(compare(subject_of(percentage()), held, others).text(), leaves.text());
 }
 
 TEST(DiffConflict, AdoptedByAnotherRow) {
