@@ -13,6 +13,12 @@ void run_as_owner(const char* sql) {
   as_extension_owner([&] { run_once(sql); });
 }
 
+// So that a successor finishes what a worker that is killed has begun.
+void note_comparing(bool comparing) {
+  static Statement update{"UPDATE stripe_sync.worker SET comparing = $1::boolean"};
+  as_extension_owner([&] { update(comparing ? "true" : "false"); });
+}
+
 }  // namespace
 
 std::optional<Millis> SpiPromoStore::next_due() {
@@ -65,6 +71,44 @@ bool SpiPromoStore::judge_again() {
   });
   if (failed) log_error(LOG, *failed);
   return done && !failed;
+}
+
+std::size_t SpiPromoStore::hold_unseen(std::size_t least) {
+  // By the index that claims go by, only those that have become due since.
+#define NEW_UNSEEN                                                                        \
+  " s.next_attempt > $1::timestamptz AND s.next_attempt <= clock_timestamp()"             \
+  " AND s.lease IS NULL AND s.observed IS NULL AND s.in_flight IS NULL AND NOT s.deleted" \
+  " AND s.changed_at > $1::timestamptz"
+  static Statement count{
+      "SELECT (SELECT count(*) FROM stripe_sync.promo_state s WHERE s.off AND" NEW_UNSEEN
+      ")"
+      " + (SELECT count(*) FROM stripe_sync.promo_state s WHERE NOT s.off AND" NEW_UNSEEN
+      "),"
+      " clock_timestamp(), (SELECT w.comparing FROM stripe_sync.worker w)"};
+  std::size_t unseen = 0;
+  const auto failed = in_extension_transaction([&] {
+    Rows counted;
+    as_extension_owner([&] { counted = count(seen_to_); });
+    unseen = std::stoull(*counted.at(0, 0));
+    const bool interrupted = counted.at(0, 2) == Text("t");
+    const bool hold = unseen >= (interrupted ? 1 : least);
+    if (hold) held_since_ = counted.at(0, 1);
+    if (hold != interrupted) note_comparing(hold);
+  });
+  if (failed) log_error(LOG, *failed);
+  return held_since_ ? unseen : 0;
+}
+
+PromoStore::Claims SpiPromoStore::claim_unseen(const std::vector<std::string>& texts,
+                                               const Decide& decide) {
+  return claim_locked([&] { return promo_state::lock_unseen(texts); }, decide);
+}
+
+void SpiPromoStore::release_unseen(bool seen_to) {
+  if (seen_to && held_since_) seen_to_ = *held_since_;
+  held_since_.reset();
+  const auto failed = in_extension_transaction([&] { note_comparing(false); });
+  if (failed) log_error(LOG, *failed);
 }
 
 bool SpiPromoStore::clear_leases() {

@@ -74,18 +74,34 @@ Settled settled_of(PromoState state, const StoredReason& reason, const Text& war
   " LEFT JOIN pg_class c ON c.oid = s.promo_table"                        \
   " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"
 
-Rows lock_due(int limit) {
+// A scalar, not EXISTS: that would be hashed over the whole table at every claim.
+#define IS_DUE                                                                                 \
+  " WHERE s.next_attempt <= clock_timestamp() AND s.lease IS NULL"                             \
+  "   AND (SELECT true FROM stripe_sync.promo_state o WHERE o.code_key = s.code_key"           \
+  "     AND o.lease IS NOT NULL LIMIT 1) IS NULL"                                              \
+  "   AND (s.off OR (SELECT true FROM stripe_sync.promo_state o WHERE o.code_key = s.code_key" \
+  "     AND o.off AND o.state IN ('pending', 'retrying') LIMIT 1) IS NULL)"
+#define UNSEEN "(s.observed IS NULL AND s.in_flight IS NULL AND NOT s.deleted)"
+
+Rows lock_due(int limit, const Text& held_since) {
   static Statement select{
-      "SELECT " JOB_COLUMNS("s.deleted") JOB_TABLES
-      " WHERE s.next_attempt <= clock_timestamp() AND s.lease IS NULL"
-      "   AND (SELECT true FROM stripe_sync.promo_state o WHERE o.code_key = s.code_key"
-      "     AND o.lease IS NOT NULL LIMIT 1) IS NULL"
-      // a scalar, not EXISTS: that would be hashed over the whole table at every claim
-      "   AND (s.off OR (SELECT true FROM stripe_sync.promo_state o WHERE o.code_key = s.code_key"
-      "     AND o.off AND o.state IN ('pending', 'retrying') LIMIT 1) IS NULL)"
+      "SELECT " JOB_COLUMNS("s.deleted") JOB_TABLES IS_DUE
+      " AND ($2 IS NULL OR NOT " UNSEEN
+      " OR s.changed_at > $2::timestamptz"
+      "   OR s.off AND $2::timestamptz < clock_timestamp() - interval '1 minute')"
       " ORDER BY s.off DESC, s.next_attempt LIMIT $1::int FOR UPDATE OF s SKIP LOCKED"};
   Rows rows;
-  as_extension_owner([&] { rows = select(std::to_string(limit)); });
+  as_extension_owner([&] { rows = select(std::to_string(limit), held_since); });
+  return rows;
+}
+
+Rows lock_unseen(const std::vector<std::string>& texts) {
+  static Statement select{
+      "SELECT " JOB_COLUMNS("s.deleted") JOB_TABLES IS_DUE
+      " AND s.code_key = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) AND " UNSEEN
+      " FOR UPDATE OF s SKIP LOCKED"};
+  Rows rows;
+  as_extension_owner([&] { rows = select(json_list(texts)); });
   return rows;
 }
 

@@ -28,7 +28,10 @@ inline constexpr const char* missing_hint =
 
 /// Due rows, most urgent first, locked; columns as read by SpiPromoStore::load. At most one row of
 /// a normalised code is under way, and what switches off goes before what else waits for the code.
-Rows lock_due(int limit);
+/// Unseen rows that have not changed since `held_since` are left out, if that is given.
+Rows lock_due(int limit, const Text& held_since);
+/// The same of unseen rows of these texts.
+Rows lock_unseen(const std::vector<std::string>& texts);
 
 /// Rows of the codes that calls of stripe_sync_diff() wait for, what switches off first. The same
 /// columns, then a JSON array of the coupon ids after the next one. A missing row reads as deleted.

@@ -150,13 +150,21 @@ std::optional<PromoStore::Claimed> SpiPromoStore::claim_row(const Rows& due, std
       return std::nullopt;
     }
     const auto settled = unchanged(due, i, job);
-    decision = settled ? Decision{std::nullopt, *settled, std::nullopt, false} : decide(job);
+    if (settled) {
+      decision.settle = *settled;
+    } else {
+      decision = decide(job);
+    }
+    if (decision.leave) {
+      put_back(job, Millis(0));
+      return std::nullopt;
+    }
   } else if (may_pass(why) || (why.message.empty() && promo_state::in_inbox(job))) {
-    put_back(job);
+    put_back(job, locked_table_again);
     return std::nullopt;
   } else if (why.message.empty() && due.at(i, 25)) {
     promo_state::append_gone(job, due.at(i, 25));
-    put_back(job);
+    put_back(job, locked_table_again);
     return std::nullopt;
   } else if (Error broken; !tables_.find(job.table, broken)) {
     decision.settle = Settled{PromoState::parked, broken, {}, std::nullopt};
@@ -176,11 +184,11 @@ std::optional<PromoStore::Claimed> SpiPromoStore::claim_row(const Rows& due, std
   return Claimed{std::move(job), std::move(decision)};
 }
 
-// Its table is locked: that says nothing about the row.
-void SpiPromoStore::put_back(const PromoJob& job) {
+// Nothing was found out about the row.
+void SpiPromoStore::put_back(const PromoJob& job, Millis delay) {
   promo_state::Step step;
   step.state = "pending";
-  step.due_in = locked_table_again;
+  step.due_in = delay;
   step.attempts = job.attempts;
   promo_state::write(job, step);
 }
@@ -203,11 +211,16 @@ Saved SpiPromoStore::give_up(const PromoJob& job, const Error& why) {
 }
 
 PromoStore::Claims SpiPromoStore::claim(int limit, const Decide& decide) {
+  return claim_locked([&] { return promo_state::lock_due(limit, held_since_); }, decide);
+}
+
+PromoStore::Claims SpiPromoStore::claim_locked(const std::function<Rows()>& lock,
+                                               const Decide& decide) {
   Claims claims;
   const auto failed = in_extension_transaction([&] {
     run_once("SET CONSTRAINTS ALL IMMEDIATE");
     tables_.refresh();
-    const Rows due = promo_state::lock_due(limit);
+    const Rows due = lock();
     std::set<std::string> codes;
     for (std::size_t i = 0; i < due.size(); ++i) {
       if (!codes.insert(due.at(i, 13).value_or("")).second) continue;

@@ -44,6 +44,9 @@ struct Step;
 class SpiPromoStore final : public PromoStore {
  public:
   Claims claim(int limit, const Decide& decide) override;
+  std::size_t hold_unseen(std::size_t least) override;
+  Claims claim_unseen(const std::vector<std::string>& texts, const Decide& decide) override;
+  void release_unseen(bool seen_to) override;
   Saved save(PromoJob& job, const Decision& decision) override;
   bool gives_up(const std::string& promotion_code, const std::string& text) override;
   std::optional<Millis> next_due() override;
@@ -78,8 +81,9 @@ class SpiPromoStore final : public PromoStore {
 
  private:
   bool take_changes(const Text& table);
+  Claims claim_locked(const std::function<Rows()>& lock, const Decide& decide);
   std::optional<Claimed> claim_row(const Rows& due, std::size_t i, const Decide& decide);
-  void put_back(const PromoJob& job);
+  void put_back(const PromoJob& job, Millis delay);
   void set_aside(const Rows& due, std::size_t i, const Error& why);
   bool load(const Rows& due, std::size_t i, PromoJob& job, Error& why);
   Saved save_in_transaction(PromoJob& job, const Decision& decision);
@@ -97,7 +101,9 @@ class SpiPromoStore final : public PromoStore {
   static constexpr int most_inbox_rows = 10'000;
   int inbox_rows_ = most_inbox_rows;  ///< taken over at a time: fewer while something is wrong
   bool set_aside_changes_ = false;
-  std::int64_t first_lease_ = 0;  ///< older ones are another worker's
+  std::optional<std::string> held_since_;  ///< unseen rows that changed later are claimed
+  std::string seen_to_ = "-infinity";      ///< those that changed earlier are not counted
+  std::int64_t first_lease_ = 0;           ///< older ones are another worker's
   std::string installation_;
   std::shared_ptr<const std::set<std::string>> originals_;  ///< of the database it is a copy of
   std::string account_;

@@ -114,6 +114,7 @@ struct Listed {
   json::Value own;     ///< the row's: active, or made by the write that is looked for
   json::Value linked;  ///< the one known as the row's
   std::vector<json::Value> rivals;
+  std::vector<json::Value> off;
 };
 
 /// Whether the row's, or made by that write: its table may have been renamed since.
@@ -142,6 +143,7 @@ Listed sorted_out(const Situation& s, const Operation& write, const std::string&
       listed.own = list[i];
     lost_answer = lost_answer || sent;
     if (!ours && code->active) listed.rivals.push_back(list[i]);
+    if (!known && !code->active) listed.off.push_back(list[i]);
   }
   return listed;
 }
@@ -191,12 +193,26 @@ std::vector<json::Value> in_the_way(const Situation& s, std::vector<json::Value>
   return rivals;
 }
 
+/// What is off already will do for a row that is off; what is on is not this row's to switch off.
+Effect adopt_one_off(Situation& s, const std::vector<json::Value>& codes) {
+  if (!std::holds_alternative<Desired>(s.mapped)) return {};
+  for (const json::Value& off : codes) {
+    const auto coupon = coupon_inside(off);
+    Situation tried = s;
+    if (!coupon || adopt(tried, *PromotionCode::from(off), *coupon)) continue;
+    s = std::move(tried);
+    break;
+  }
+  return {};
+}
+
 /// The codes of a text: after a write that was refused or lost, or before the first.
 Effect codes_found(Situation& s, const Operation& find, const json::Value& list) {
   const Operation* write = looked_for(s);
   const bool existing = write && write->kind == Kind::update_code && s.observed.code;
   const Listed listed = sorted_out(s, write ? *write : find, parameter(find, "code"), list);
   if (!write) s.text_looked = true;
+  if (!write && ordered_off(s)) return adopt_one_off(s, listed.off);
   if (!listed.own.is_null()) {
     take_own(s, *PromotionCode::from(listed.own), coupon_inside(listed.own));
     return after_look(s);

@@ -6,6 +6,7 @@
 #include "sync/foreign_writes.hpp"
 #include "sync/promo_compare.hpp"
 #include "sync/promo_situation.hpp"
+#include "sync/promo_text.hpp"
 
 namespace stripe_sync {
 
@@ -16,25 +17,6 @@ constexpr Millis save_again{100};      // doubling
 constexpr Millis save_again_most{1'000};
 constexpr Millis decision_lasts{1'000};
 constexpr Millis save_failed_most{60'000};
-
-const char* action_of(const Operation& operation, const PromoJob& job) {
-  switch (operation.kind) {
-    case Operation::Kind::create_code:
-      return job.observed.predecessors.empty() ? "created" : "replaced";
-    case Operation::Kind::update_code:
-      for (const auto& [name, value] : operation.call.params) {
-        if (name == "active") return value == "true" ? "switched on" : "switched off";
-      }
-      return "updated";
-    case Operation::Kind::update_coupon:
-      return job.action.empty() ? "updated" : job.action.c_str();
-    case Operation::Kind::read_code:
-    case Operation::Kind::find_code:
-      return job.action.empty() && job.observed.code ? "adopted" : job.action.c_str();
-    default:
-      return job.action.c_str();
-  }
-}
 
 Error held_by_another(const std::string& promotion_code) {
   return Error(
@@ -56,7 +38,8 @@ PromoEngine::PromoEngine(PromoStore& store, stripe::Client& client, const Clock&
       clock_(clock),
       uniform_(std::move(uniform)),
       bucket_(limits_.rate_per_second, clock.steady()),
-      prices_(clock) {}
+      prices_(clock),
+      pass_(clock) {}
 
 void PromoEngine::set_limits(const Limits& limits) {
   bucket_.set_rate(limits.rate_per_second, clock_.steady());
@@ -78,7 +61,9 @@ void PromoEngine::unblock() {
 }
 
 Situation PromoEngine::situation(const PromoJob& job) const {
-  return situation_of(job, prices_.catalog(), clock_.unix_seconds());
+  Situation now = situation_of(job, prices_.catalog(), clock_.unix_seconds());
+  now.text_taken = pass_.is_taken(lowered(job.code));
+  return now;
 }
 
 Decision PromoEngine::decide(PromoJob& job) {
@@ -145,10 +130,7 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
   }
 
   const Effect effect = absorb_into(job, situation(job), operation, answer);
-  if (answer.ok()) {
-    job.action = action_of(operation, job);
-    permissions_.granted(operation.call);
-  }
+  if (answer.ok()) permissions_.granted(operation.call);
 
   Decision decision;
   switch (effect.next) {
@@ -234,11 +216,12 @@ PromoEngine::Active PromoEngine::take_out(JobId id) {
 
 void PromoEngine::pump() {
   save_unsaved();
-  give_up_on_prices();
+  give_up_waiting();
   resume_priced();
   review_unsent();
   send_decided();
   claim();
+  compare_with_page();
   send_decided();
 }
 
@@ -247,6 +230,7 @@ void PromoEngine::claim() {
   if (held() || !claim_at_ || now < *claim_at_ || room() <= 0) return;
   // What is claimed is sent soon: until then a row may change, and one to be switched off come.
   if (bucket_.wait(now) > Millis(0)) return;
+  begin_pass();
   if (waiting().empty()) prices_.forget_old();
   const int soon = std::max(1, static_cast<int>(bucket_.rate()));
   auto claims = store_.claim(std::min(room(), soon), [this](PromoJob& job) { return decide(job); });
@@ -262,7 +246,11 @@ void PromoEngine::claim() {
   claim_at_.reset();
   if (due) claim_at_ = now + (due_now && claims.rows == 0 ? recheck_busy : *due);
   // Read once for a burst, and anew for the next.
-  if (jobs_.empty() && !due_now) prices_.forget();
+  if (jobs_.empty() && !due_now) {
+    prices_.forget();
+    end_pass();
+    pass_.forget();
+  }
 }
 
 void PromoEngine::send_decided() {
@@ -282,6 +270,8 @@ void PromoEngine::send_decided() {
     active.sent_at = now;
     sent_[client_.send(call, active.operation->what)] = id;
   }
+  if (const auto call = pass_.next_call(); call && may_send())
+    pass_.sent(client_.send(*call, "read promotion codes"));
 }
 
 void PromoEngine::resume_priced() {
@@ -349,6 +339,8 @@ void PromoEngine::carry_on(PromoJob job, const Decision& decision, Millis waited
 bool PromoEngine::handle(std::uint64_t id, const stripe::Answer& answer) {
   if (prices_.under_way() == id) {
     take_prices(answer);
+  } else if (pass_.under_way() == id) {
+    take_page(answer);
   } else {
     const auto found = sent_.find(id);
     if (found == sent_.end()) return false;
@@ -383,10 +375,15 @@ void PromoEngine::take_prices(const stripe::Answer& answer) {
   for (const JobId id : waiting()) put_back(take_out(id).job, no_prices_);
 }
 
-void PromoEngine::give_up_on_prices() {
-  if (prices_.patience() != Millis(0)) return;
-  client_.cancel(*prices_.under_way());
-  take_prices(PriceBook::no_answer());
+void PromoEngine::give_up_waiting() {
+  if (prices_.patience() == Millis(0)) {
+    client_.cancel(*prices_.under_way());
+    take_prices(PriceBook::no_answer());
+  }
+  if (pass_.patience() == Millis(0)) {
+    client_.cancel(*pass_.under_way());
+    take_page(CodePass::no_answer());
+  }
 }
 
 }  // namespace stripe_sync

@@ -10,6 +10,7 @@
 
 #include "core/clock.hpp"
 #include "stripe/client.hpp"
+#include "sync/code_pass.hpp"
 #include "sync/price_book.hpp"
 #include "sync/promo_store.hpp"
 #include "sync/reach.hpp"
@@ -37,7 +38,8 @@ class PromoEngine {
   void look_for_due() { claim_at_ = Millis(0); }
   /// Claims and sends what may be sent now.
   void pump();
-  /// Takes an answer that belongs to a push or a price list; false if it is somebody else's.
+  /// Takes an answer that belongs to a push or to what is read for many; false if it is somebody
+  /// else's.
   bool handle(std::uint64_t id, const stripe::Answer& answer);
 
   /// How long the owner may wait before pump() has something to do, answers aside.
@@ -51,6 +53,9 @@ class PromoEngine {
   /// Tries again at once; only what Stripe asked to wait for is still waited for.
   void unblock();
 
+  /// Whose objects were read is not known any more: what was read for many rows is forgotten, and
+  /// writes wait.
+  void distrust();
   /// Writes wait from then on: whoever owns the engine looks first for somebody else's
   /// (sync/foreign_writes.hpp). Never, unless this is called.
   void allow_writes(Millis until) { writes_until_ = until; }
@@ -102,9 +107,11 @@ class PromoEngine {
   int slow() const;                    ///< requests that have given their slot to others
   std::optional<Millis> next_slow() const;
   int in_flight() const {
-    return static_cast<int>(sent_.size()) + (prices_.under_way() ? 1 : 0) - slow();
+    return static_cast<int>(sent_.size()) + (prices_.under_way() ? 1 : 0) +
+           (pass_.under_way() ? 1 : 0) - slow();
   }
   bool may_resume() const;
+  bool saves_wait() const;  ///< too many do
   /// Its request could not be sent soon, and the row may change until then.
   bool lacks_slot(const Unsaved& unsaved) const { return unsaved.decision.send && slots() <= 0; }
 
@@ -114,8 +121,14 @@ class PromoEngine {
   void review_unsent();
   void put_back(PromoJob job, const Pause& pause);
   void save_unsaved();
-  void give_up_on_prices();
+  void give_up_waiting();
   void take_prices(const stripe::Answer& answer);
+  void begin_pass();
+  void end_pass();
+  void take_page(const stripe::Answer& answer);
+  bool may_compare() const;
+  void compare_with_page();
+  Decision compare(PromoJob& job);
   void carry_on(PromoJob job, const Decision& decision, Millis waited = Millis(0));
   void note(const std::string& who, const stripe::Answer& answer);
   Situation situation(const PromoJob& job) const;
@@ -128,6 +141,8 @@ class PromoEngine {
   Limits limits_;
   TokenBucket bucket_;
   PriceBook prices_;
+  CodePass pass_;
+  Millis pass_at_{0};  ///< none is begun before
 
   JobId next_job_ = 1;
   std::map<JobId, Active> jobs_;

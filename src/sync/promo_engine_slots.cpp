@@ -65,8 +65,12 @@ int PromoEngine::slots() const {
 }
 
 int PromoEngine::room() const {
-  if (waiting().size() >= most_waiting || unsaved_.size() >= most_unsaved) return 0;
-  return slots() - (prices_.busy() ? 1 : 0);
+  if (waiting().size() >= most_waiting || saves_wait()) return 0;
+  return slots() - (prices_.busy() ? 1 : 0) - (pass_.under_way() ? 1 : 0);
+}
+
+bool PromoEngine::saves_wait() const {
+  return unsaved_.size() >= most_unsaved;
 }
 
 bool PromoEngine::may_resume() const {
@@ -83,7 +87,9 @@ std::optional<Millis> PromoEngine::wait() const {
   for (const Unsaved& unsaved : unsaved_) {
     if (!lacks_slot(unsaved)) consider(unsaved.at - now);
   }
-  if (const auto patience = prices_.patience()) consider(*patience);
+  for (const auto& patience : {prices_.patience(), pass_.patience()}) {
+    if (patience) consider(*patience);
+  }
   if (blocked_) return soonest;
 
   const auto pause = held();
@@ -91,11 +97,12 @@ std::optional<Millis> PromoEngine::wait() const {
   const bool unsent = std::any_of(jobs_.begin(), jobs_.end(), [this](const auto& entry) {
     return entry.second.operation && !entry.second.sent && !waits_to_write(entry.second);
   });
-  if ((unsent || prices_.next_call()) && in_flight() < limits_.max_parallel) consider(may_send);
+  if ((unsent || prices_.next_call() || pass_.next_call()) && in_flight() < limits_.max_parallel)
+    consider(may_send);
   const bool wants_slot = unsent || claim_at_ || !unsaved_.empty() || !waiting().empty();
   if (const auto slot = next_slow(); slot && wants_slot) consider(*slot);
   if (claim_at_ && room() > 0) consider(std::max(*claim_at_ - now, may_send));
-  if (!pause && may_resume()) consider(Millis(0));
+  if (!pause && (may_resume() || may_compare())) consider(Millis(0));
   return soonest;
 }
 

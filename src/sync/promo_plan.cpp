@@ -92,7 +92,8 @@ void plan_code(const Situation& s, const Desired& desired, const PromotionCode* 
 void plan_new(const Situation& s, const Desired& desired, Plan& plan) {
   if (desired.expired || desired.exhausted) return rest(s, desired, plan.end);
   // Stripe makes an inactive code whoever sells its text, and would refuse it only at its start.
-  if (is_scheduled(s, desired) && !s.text_looked) {
+  // For a text that is taken a coupon would be made in vain.
+  if ((is_scheduled(s, desired) || s.text_taken) && !s.text_looked) {
     plan = read_first(find_code(desired.code));
     return;
   }

@@ -182,6 +182,7 @@ struct Situation {
   std::optional<Unsettled> unsettled;
   std::optional<Refused> refused;
   bool take_over = false;          ///< a conflict was decided: the row is right
+  bool text_taken = false;         ///< somebody was seen to sell the row's text
   bool text_looked = false;        ///< who sells the row's text is known
   std::vector<Replaced> replaced;  ///< filled by absorb()
   /// Uses before the first push. `mapped` is made with these and those of all predecessors. Lowered

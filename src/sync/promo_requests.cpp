@@ -169,6 +169,14 @@ Operation find_code(const std::string& text) {
              "look for promotion code " + text);
 }
 
+stripe::Call list_codes(const std::string& after) {
+  stripe::Call call{"GET", "/v1/promotion_codes", {{"limit", "100"}}, ""};
+  if (!after.empty()) call.params.emplace_back("starting_after", after);
+  const stripe::Params expand = expand_coupon("data.promotion.coupon");
+  call.params.insert(call.params.end(), expand.begin(), expand.end());
+  return call;
+}
+
 bool switches_on(const Operation& operation) {
   return operation.kind == Kind::update_code && parameter(operation, "active") == "true";
 }

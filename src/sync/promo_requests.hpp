@@ -30,6 +30,8 @@ std::optional<Operation> update_code(const PromotionCode& code, const Identity& 
 Operation read_coupon(const std::string& id);
 Operation read_code(const std::string& id);
 Operation find_code(const std::string& text);
+/// A page of all codes: they look as to find_code().
+stripe::Call list_codes(const std::string& after);
 /// Whether a write makes a promotion code active again.
 bool switches_on(const Operation& operation);
 /// As if a write to it had been lost: it is read before anything else is planned.

@@ -4,6 +4,28 @@
 #include <utility>
 
 namespace stripe_sync {
+namespace {
+
+const char* action_of(const Operation& operation, const PromoJob& job) {
+  switch (operation.kind) {
+    case Operation::Kind::create_code:
+      return job.observed.predecessors.empty() ? "created" : "replaced";
+    case Operation::Kind::update_code:
+      for (const auto& [name, value] : operation.call.params) {
+        if (name == "active") return value == "true" ? "switched on" : "switched off";
+      }
+      return "updated";
+    case Operation::Kind::update_coupon:
+      return job.action.empty() ? "updated" : job.action.c_str();
+    case Operation::Kind::read_code:
+    case Operation::Kind::find_code:
+      return job.action.empty() && job.observed.code ? "adopted" : job.action.c_str();
+    default:
+      return job.action.c_str();
+  }
+}
+
+}  // namespace
 
 Situation situation_of(const PromoJob& job, const Catalog& catalog, std::int64_t now) {
   Situation situation;
@@ -37,6 +59,7 @@ Effect absorb_into(PromoJob& job, Situation situation, const Operation& operatio
   job.text_looked = situation.text_looked;
   job.replaced.insert(job.replaced.end(), situation.replaced.begin(), situation.replaced.end());
   if (situation.used_before != used_before) job.used_before = situation.used_before;
+  if (answer.ok()) job.action = action_of(operation, job);
   return effect;
 }
 

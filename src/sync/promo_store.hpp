@@ -60,6 +60,8 @@ struct Decision {
   std::optional<Retry> retry;
   /// The next coupon takes another id: revision + 1; the row is due again at once.
   bool new_coupon_id = false;
+  /// The row is let go of as it was, and still due: nothing can be said of it yet.
+  bool leave = false;
 
   bool ends() const { return settle || retry || new_coupon_id; }
 };
@@ -92,6 +94,16 @@ class PromoStore {
   /// leases and the numbers of the writes that `decide` wants sent. What ends a job is returned
   /// with it, to be saved by itself: that may run into the application's locks.
   virtual Claims claim(int limit, const Decide& decide) = 0;
+
+  /// Rows are unseen as long as nothing is known of them in Stripe and nothing was sent for them.
+  /// If at least so many of them are due that have changed since the last time, claim() leaves them
+  /// alone from now on; those to be switched off only for a minute. Returns how many; 0 = too few.
+  /// Any will do if another worker held them and has not released them.
+  virtual std::size_t hold_unseen(std::size_t least) = 0;
+  /// Claims unseen rows of these texts (normalised).
+  virtual Claims claim_unseen(const std::vector<std::string>& texts, const Decide& decide) = 0;
+  /// claim() takes them again. `seen_to`: all that were held will not be counted the next time.
+  virtual void release_unseen(bool seen_to) = 0;
 
   /// Commits what was learnt (observed, unsettled) and decided. Before a write is sent its number
   /// is taken and committed here.

@@ -125,7 +125,7 @@ Worker::Worker()
 void Worker::distrust() {
   account_.reset();
   events_.reset();
-  engine_.allow_writes(Millis::min());
+  engine_.distrust();
 }
 
 // Nothing can be sent with what is configured.

@@ -106,6 +106,9 @@ class FakePromoStore final : public PromoStore {
   void give_back(const std::string& key) { release(rows.at(key), "pending", time()); }
   void restore_numbers(std::int64_t last) { last_number_ = last; }
   void clear_leases() {
+    interrupted_ = held_since_.has_value();
+    held_since_.reset();
+    seen_to_.reset();
     for (auto& [key, state] : rows)
       if (state.lease) release(state, "pending", time());
   }
@@ -129,22 +132,36 @@ class FakePromoStore final : public PromoStore {
   // --- PromoStore ---
 
   Claims claim(int limit, const Decide& decide) override {
-    step("claim");
     ++claims;
-    Claims out;
-    std::set<std::string> codes;
-    for (State* state : lock_due(limit)) {
-      if (!codes.insert(state->text).second) continue;
-      ++out.rows;
-      state->lease = ++last_lease_;
-      state->state = "sending";
-      PromoJob job = load(*state);
-      Decision decision = decide(job);
-      if (!decision.ends()) save_locked(*state, job, decision);
-      out.jobs.push_back({std::move(job), std::move(decision)});
-    }
-    step("claimed");
-    return out;
+    const auto held = [this](const State& state) {
+      const bool long_held =
+          state.off && held_since_ && clock_.steady() > *held_since_ + Millis(60'000);
+      return held_since_ && unseen(state) && state.changed_at <= *held_since_ && !long_held;
+    };
+    return claim_due(lock_due(limit, [&](const State& state) { return !held(state); }), decide);
+  }
+
+  std::size_t hold_unseen(std::size_t least) override {
+    const auto count =
+        static_cast<std::size_t>(std::count_if(rows.begin(), rows.end(), [this](const auto& entry) {
+          const State& state = entry.second;
+          return unseen(state) && state.due && *state.due <= time() && !state.lease &&
+                 (!seen_to_ || state.changed_at > *seen_to_);
+        }));
+    if (count < (std::exchange(interrupted_, false) ? 1 : least)) return 0;
+    held_since_ = clock_.steady();
+    return count;
+  }
+  Claims claim_unseen(const std::vector<std::string>& texts, const Decide& decide) override {
+    const std::set<std::string> wanted(texts.begin(), texts.end());
+    const auto due = lock_due(1'000'000, [&](const State& state) {
+      return unseen(state) && wanted.count(state.text) > 0;
+    });
+    return claim_due(due, decide);
+  }
+  void release_unseen(bool seen_to) override {
+    if (seen_to) seen_to_ = held_since_;
+    held_since_.reset();
   }
 
   Saved save(PromoJob& job, const Decision& decision) override {
@@ -210,10 +227,37 @@ class FakePromoStore final : public PromoStore {
     state.due = state.judged_at = time();
   }
 
-  std::vector<State*> lock_due(int limit) {
+  static bool unseen(const State& state) {
+    return state.observed == "{}" && state.in_flight.empty() && !state.deleted;
+  }
+
+  Claims claim_due(const std::vector<State*>& due, const Decide& decide) {
+    step("claim");
+    Claims out;
+    std::set<std::string> codes;
+    for (State* state : due) {
+      if (!codes.insert(state->text).second) continue;
+      ++out.rows;
+      state->lease = ++last_lease_;
+      state->state = "sending";
+      PromoJob job = load(*state);
+      Decision decision = decide(job);
+      if (decision.leave) {
+        release(*state, "pending", time());
+        continue;
+      }
+      if (!decision.ends()) save_locked(*state, job, decision);
+      out.jobs.push_back({std::move(job), std::move(decision)});
+    }
+    step("claimed");
+    return out;
+  }
+
+  std::vector<State*> lock_due(int limit, const std::function<bool(const State&)>& wanted) {
     std::vector<State*> due;
     for (auto& [key, state] : rows) {
       if (!state.due || *state.due > time() || state.lease || state.locked) continue;
+      if (!wanted(state)) continue;
       const bool held = std::any_of(rows.begin(), rows.end(), [&, s = &state](const auto& other) {
         const State& o = other.second;
         return o.text == s->text &&
@@ -359,6 +403,8 @@ class FakePromoStore final : public PromoStore {
   const FakeClock& clock_;
   std::int64_t last_lease_ = 0;
   std::int64_t last_number_ = 0;
+  std::optional<Millis> held_since_, seen_to_;
+  bool interrupted_ = false;
 };
 
 }  // namespace stripe_sync::testing

@@ -110,7 +110,7 @@ class FakeStripe {
   std::function<bool(const Fields&)> refuses_code = [](const Fields&) { return false; };
   std::function<bool(const Received&)> refuses = [](const Received&) { return false; };
   std::vector<PriceObject> prices;
-  std::size_t page = 100;      ///< of price lists
+  std::size_t page = 100;      ///< of lists
   int idempotency_errors = 0;  ///< one number for two requests: never right
   int replays = 0;
 
@@ -254,10 +254,19 @@ class FakeStripe {
 
   http::Response list_codes(const Received& in) const {
     std::string data;
-    for (const auto& [id, code] : codes) {
-      if (is(code, in.get("code"))) data = code_text(id, code) + (data.empty() ? "" : ",") + data;
+    std::size_t count = 0;
+    bool more = false, begun = in.get("starting_after").empty();
+    for (auto at = codes.rbegin(); at != codes.rend() && !more; ++at) {
+      const auto& [id, code] = *at;
+      if (begun && (in.get("code").empty() || is(code, in.get("code")))) {
+        more = count == page;
+        if (!more) data += (count++ > 0 ? "," : "") + code_text(id, code);
+      }
+      begun = begun || id == in.get("starting_after");
     }
-    return response(200, R"({"object":"list","has_more":false,"data":[)" + data + "]}");
+    if (!begun) return refusal(400, "resource_missing");
+    return response(200, std::string(R"({"object":"list","has_more":)") +
+                             (more ? "true" : "false") + R"(,"data":[)" + data + "]}");
   }
 
   http::Response list_prices(const Received& in) const {
