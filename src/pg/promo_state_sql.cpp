@@ -74,13 +74,15 @@ Settled settled_of(PromoState state, const StoredReason& reason, const Text& war
   " LEFT JOIN pg_class c ON c.oid = s.promo_table"                        \
   " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"
 
-// A scalar, not EXISTS: that would be hashed over the whole table at every claim.
+// A scalar, not EXISTS: that would be hashed over the whole table at every claim. IS NOT TRUE, not
+// IS NULL: of which the planner expects so few rows that it sorts all of them instead of going by
+// the index.
 #define IS_DUE                                                                                 \
   " WHERE s.next_attempt <= clock_timestamp() AND s.lease IS NULL"                             \
   "   AND (SELECT true FROM stripe_sync.promo_state o WHERE o.code_key = s.code_key"           \
-  "     AND o.lease IS NOT NULL LIMIT 1) IS NULL"                                              \
+  "     AND o.lease IS NOT NULL LIMIT 1) IS NOT TRUE"                                          \
   "   AND (s.off OR (SELECT true FROM stripe_sync.promo_state o WHERE o.code_key = s.code_key" \
-  "     AND o.off AND o.state IN ('pending', 'retrying') LIMIT 1) IS NULL)"
+  "     AND o.off AND o.state IN ('pending', 'retrying') LIMIT 1) IS NOT TRUE)"
 #define UNSEEN "(s.observed IS NULL AND s.in_flight IS NULL AND NOT s.deleted)"
 
 Rows lock_due(int limit, const Text& held_since) {
