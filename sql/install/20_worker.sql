@@ -15,19 +15,16 @@ CREATE FUNCTION stripe_sync.library_version() RETURNS text
 COMMENT ON FUNCTION stripe_sync.library_version() IS 'Version of the loaded library';
 
 -- The worker asks this before it looks at any table, in every version: it must not fail.
-CREATE FUNCTION stripe_sync.misfit(OUT reason text, OUT fix text)
-  RETURNS record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-  SELECT format('library %s does not fit extension %s', v.library, v.extension),
+CREATE VIEW stripe_sync.misfit AS
+  SELECT format('library %s does not fit extension %s', v.library, v.extension) AS reason,
     CASE WHEN string_to_array(substring(v.extension FROM '^[0-9]+(?:[.][0-9]+)*'), '.')::integer[]
             < string_to_array(substring(v.library FROM '^[0-9]+(?:[.][0-9]+)*'), '.')::integer[]
          THEN 'ALTER EXTENSION stripe_sync UPDATE;'
-         ELSE format('Install version %s of the library, and restart the server.', v.extension) END
+         ELSE format('Install version %s of the library, and restart the server.', v.extension) END AS fix
   FROM (SELECT e.extversion, stripe_sync.library_version() FROM pg_extension e WHERE e.extname = 'stripe_sync')
     v(extension, library)
   WHERE v.extension <> v.library;
-END;
-COMMENT ON FUNCTION stripe_sync.misfit() IS 'Why the loaded library must not serve this extension, and what to do; NULL = they fit';
+COMMENT ON VIEW stripe_sync.misfit IS 'Why the loaded library must not serve this extension, and what to do; no row = they fit';
 
 CREATE FUNCTION stripe_sync.require_fit() RETURNS void
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -35,8 +32,8 @@ AS $$
 DECLARE
   misfit record;
 BEGIN
-  SELECT m.reason, m.fix INTO misfit FROM stripe_sync.misfit() m;
-  IF misfit.reason IS NOT NULL THEN
+  SELECT m.reason, m.fix INTO misfit FROM stripe_sync.misfit m;
+  IF FOUND THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = misfit.reason, HINT = misfit.fix;
   END IF;
 END
@@ -69,9 +66,9 @@ END;
 COMMENT ON FUNCTION stripe_sync.activate() IS 'Ends the dormancy of a new installation';
 
 CREATE FUNCTION stripe_sync.operation_key(installation text, account text, mode text, number bigint) RETURNS text
-  LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
-  RETURN 'stripe_sync-' || number || '-'
-    || encode(sha256(convert_to(installation || '/' || account || '/' || mode || '/' || number, 'UTF8')), 'hex');
+  LANGUAGE sql STABLE STRICT  -- no search_path, so that it becomes a part of the statement at each number
+  RETURN 'stripe_sync-' || number::text || '-'
+    || encode(sha256(convert_to(installation || '/' || account || '/' || mode || '/' || number::text, 'UTF8')), 'hex');
 COMMENT ON FUNCTION stripe_sync.operation_key(text, text, text, bigint) IS 'The idempotency key of an operation';
 
 CREATE FUNCTION stripe_sync.gave_out(key text) RETURNS boolean

@@ -6,8 +6,8 @@ AS $$
 DECLARE
   schema name := coalesce(nullif(current_setting('stripe_sync.mirror_schema', true), ''), 'stripe');
 BEGIN
-  IF EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = schema
-             AND coalesce(obj_description(n.oid, 'pg_namespace'), '') NOT LIKE 'stripe_sync:%') THEN
+  IF EXISTS (SELECT FROM pg_namespace n LEFT JOIN pg_description d ON d.objoid = n.oid AND d.classoid = 'pg_namespace'::regclass
+             WHERE n.nspname = schema AND d.description LIKE 'stripe_sync:%' IS NOT TRUE) THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('schema "%s" is not stripe_sync''s', schema),
       DETAIL = 'stripe_sync keeps the history of promotion codes in a schema of its own; the comment on it tells.',
       HINT = format('Set stripe_sync.mirror_schema to another name, or give it over: COMMENT ON SCHEMA %I IS ''stripe_sync: yours'';', schema);

@@ -21,18 +21,16 @@ COMMENT ON VIEW stripe_sync.promo_change IS 'The inbox, row by row';
 CREATE FUNCTION stripe_sync.last_changes(promo_table regclass, numbers bigint[], xids xid8[])
 RETURNS TABLE (key text, change text, code text, off boolean, promotion_code_id text, together bigint, changed_at timestamptz, again boolean,
   retried boolean, seen_gone text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  RETURN QUERY
-    SELECT DISTINCT ON (c.key) c.key, c.change, c.code, c.off, c.promotion_code_id, c.together, c.changed_at,
-      bool_or(c.change IN ('attached', 'retried')) OVER (PARTITION BY c.key), bool_or(c.change = 'retried') OVER (PARTITION BY c.key),
-      max(c.change) FILTER (WHERE c.change IN ('deleted', 'left') AND (c.together > 10) IS NOT TRUE) OVER (PARTITION BY c.key, c.changed_by)
-    FROM stripe_sync.promo_change c
-    WHERE c.promo_table = last_changes.promo_table AND c.number = ANY (numbers) AND c.changed_by = ANY (xids)
-    ORDER BY c.key, c.change = 'retried', c.number DESC;
-END
-$$;
+LANGUAGE sql STABLE  -- no search_path, so that it becomes a part of the statements that use it
+BEGIN ATOMIC
+  SELECT DISTINCT ON (c.key) c.key, c.change, c.code, c.off, c.promotion_code_id, c.together, c.changed_at,
+    bool_or(c.change IN ('attached', 'retried')) OVER (PARTITION BY c.key), bool_or(c.change = 'retried') OVER (PARTITION BY c.key),
+    max(c.change) FILTER (WHERE c.change IN ('deleted', 'left') AND (c.together > 10) IS NOT TRUE) OVER (PARTITION BY c.key, c.changed_by)
+  FROM stripe_sync.promo_change c
+  WHERE c.promo_table = last_changes.promo_table AND c.changed_by = ANY (xids)
+    AND c.number = ANY (numbers) AND c.number <= numbers[cardinality(numbers)]  -- what waits behind them is not read
+  ORDER BY c.key, c.change = 'retried', c.number DESC;
+END;
 COMMENT ON FUNCTION stripe_sync.last_changes(regclass, bigint[], xid8[]) IS 'What some changes come to for each key';
 
 -- A row that shows the code of a state whose own row is gone, or shows another, is that row under a
@@ -46,13 +44,15 @@ AS $$
 DECLARE
   old_keys text[];
   new_keys text[];
+  key text;
 BEGIN
   WITH last AS MATERIALIZED (SELECT * FROM stripe_sync.last_changes(promo_table, numbers, xids)),
   shown AS (SELECT DISTINCT ON (l.promotion_code_id) l.key, l.promotion_code_id FROM last l
     WHERE l.promotion_code_id IS NOT NULL ORDER BY l.promotion_code_id, l.key),
   moves AS (SELECT DISTINCT ON (s.promotion_code_id) s.key AS old_key, n.key AS new_key
-    FROM shown n JOIN stripe_sync.promo_state s ON s.promo_table = promo_table AND s.promotion_code_id = n.promotion_code_id
-    WHERE s.key <> n.key
+    FROM shown n CROSS JOIN LATERAL
+      (SELECT * FROM stripe_sync.promo_state s WHERE s.promotion_code_id = n.promotion_code_id OFFSET 0) s
+    WHERE s.promo_table = promo_table AND s.key <> n.key
       AND (s.key, s.promotion_code_id) NOT IN (SELECT l.key, l.promotion_code_id FROM last l WHERE l.promotion_code_id IS NOT NULL)
       AND (s.deleted OR s.state = 'missing' OR s.key IN (SELECT l.key FROM last l
         WHERE l.change IN ('deleted', 'left', 'truncated') OR l.promotion_code_id IS NOT NULL))
@@ -61,22 +61,24 @@ BEGIN
   IF old_keys IS NULL THEN
     RETURN;
   END IF;
-  UPDATE stripe_sync.promo_state s SET key = s.key || ' before ' || nextval('stripe_sync.lease_number'),
-    state = h.state, deleted = h.state <> 'missing', off = true, lease = NULL, settled = NULL, attempts = 0,
-    next_attempt = CASE WHEN h.state = 'pending' THEN clock_timestamp() END, changed_at = clock_timestamp(), generation = s.generation + 1
-  FROM (SELECT p.key, CASE WHEN p.state IN ('excluded', 'missing') THEN p.state
-      WHEN EXISTS (SELECT FROM stripe_sync.promo_inbox i
-        WHERE i.promo_table = promo_table AND i.number = ANY (numbers) AND i.changed_by = ANY (xids) AND i.key = p.key AND i.change = 'left') THEN 'excluded'
-      ELSE 'pending' END AS state
-    FROM stripe_sync.promo_state p
-    WHERE p.promo_table = promo_table AND p.key = ANY (new_keys) AND p.key <> ALL (old_keys)) h
-  WHERE s.promo_table = promo_table AND s.key = h.key;
-  UPDATE stripe_sync.promo_state s SET key = chr(1) || m.new_key, lease = NULL, settled = NULL
-  FROM unnest(old_keys, new_keys) m(old_key, new_key)
-  WHERE s.promo_table = promo_table AND s.key = m.old_key;
-  UPDATE stripe_sync.promo_state s SET key = m.new_key
-  FROM unnest(new_keys) m(new_key)
-  WHERE s.promo_table = promo_table AND s.key = chr(1) || m.new_key;
+  FOR key IN SELECT unnest(new_keys) EXCEPT SELECT unnest(old_keys) LOOP
+    UPDATE stripe_sync.promo_state s SET key = s.key || ' before ' || nextval('stripe_sync.lease_number'),
+      off = true, lease = NULL, settled = NULL, attempts = 0, changed_at = clock_timestamp(), generation = s.generation + 1,
+      (state, deleted, next_attempt) = (
+        SELECT h.state, h.state <> 'missing', CASE WHEN h.state = 'pending' THEN clock_timestamp() END
+        FROM (SELECT CASE WHEN s.state IN ('excluded', 'missing') THEN s.state
+          WHEN EXISTS (SELECT FROM stripe_sync.promo_inbox i
+            WHERE i.promo_table = promo_table AND i.number = ANY (numbers) AND i.changed_by = ANY (xids) AND i.key = s.key AND i.change = 'left')
+          THEN 'excluded' ELSE 'pending' END) h(state))
+    WHERE s.promo_table = promo_table AND s.key = key;
+  END LOOP;
+  FOR n IN 1 .. cardinality(old_keys) LOOP
+    UPDATE stripe_sync.promo_state s SET key = chr(1) || new_keys[n], lease = NULL, settled = NULL
+    WHERE s.promo_table = promo_table AND s.key = old_keys[n];
+  END LOOP;
+  FOREACH key IN ARRAY new_keys LOOP
+    UPDATE stripe_sync.promo_state s SET key = key WHERE s.promo_table = promo_table AND s.key = chr(1) || key;
+  END LOOP;
 END
 $$;
 COMMENT ON FUNCTION stripe_sync.carry_states(regclass, bigint[], xid8[]) IS 'Moves states along with rows that go on under another key';
@@ -87,16 +89,24 @@ CREATE FUNCTION stripe_sync.merge_changes(promo_table regclass, numbers bigint[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
+DECLARE
+  l record;
 BEGIN
-  WITH last AS MATERIALIZED (
-    SELECT l.*, l.change IN ('changed', 'attached') AS there,
-      CASE WHEN l.change = 'left' THEN 'excluded'
-           WHEN l.change = 'truncated' THEN 'missing'
-           WHEN l.change = 'deleted' AND l.together > 10 AND l.together * 5 > (SELECT count(*)
-             FROM stripe_sync.promo_state a WHERE a.promo_table = promo_table AND NOT a.deleted) THEN 'missing'
-           ELSE 'pending' END AS state
-    FROM stripe_sync.last_changes(promo_table, numbers, xids) l),
-  known AS (
+  FOR l IN
+    WITH last AS MATERIALIZED (
+      SELECT c.*, c.change IN ('changed', 'attached') AS there, k.known,
+        CASE WHEN c.change = 'left' THEN 'excluded'
+             WHEN c.change = 'truncated' THEN 'missing'
+             WHEN c.change = 'deleted' AND (c.together > 10) IS TRUE AND c.together * 5 > (SELECT count(*)
+               FROM stripe_sync.promo_state a WHERE a.promo_table = promo_table AND NOT a.deleted) THEN 'missing'
+             ELSE 'pending' END AS state
+      FROM stripe_sync.last_changes(promo_table, numbers, xids) c LEFT JOIN LATERAL (SELECT true AS known
+        FROM stripe_sync.promo_state s WHERE s.promo_table = promo_table AND s.key = c.key LIMIT 1) k ON true),
+    new AS (
+      INSERT INTO stripe_sync.promo_state (promo_table, key, code, off, changed_at, seen_gone)
+      SELECT promo_table, c.key, c.code, c.off, c.changed_at, c.seen_gone FROM last c WHERE c.there AND c.known IS NULL)
+    SELECT c.* FROM last c WHERE c.known
+  LOOP
     UPDATE stripe_sync.promo_state s SET
       code = coalesce(l.code, s.code),
       off = CASE WHEN l.there THEN l.off WHEN l.change = 'retried' THEN s.off ELSE true END,
@@ -123,11 +133,9 @@ BEGIN
         SELECT NULL, NULL, NULL, NULL, NULL,
           ARRAY['the row is deleted, its promotion code ' || s.promotion_code_id || ' is still active in Stripe: sync_status was manual']
         WHERE l.change = 'left' AND s.observed #>> '{promotion_code,active}' = 'true')
-    FROM last l WHERE s.promo_table = promo_table AND s.key = l.key
-      AND NOT (l.change = 'retried' AND (s.state = 'missing' OR s.deleted AND s.state = 'excluded')))
-  INSERT INTO stripe_sync.promo_state (promo_table, key, code, off, changed_at, seen_gone)
-  SELECT promo_table, l.key, l.code, l.off, l.changed_at, l.seen_gone FROM last l
-  WHERE l.there AND NOT EXISTS (SELECT FROM stripe_sync.promo_state s WHERE s.promo_table = promo_table AND s.key = l.key);
+    WHERE s.promo_table = promo_table AND s.key = l.key
+      AND NOT (l.change = 'retried' AND (s.state = 'missing' OR s.deleted AND s.state = 'excluded'));
+  END LOOP;
 END
 $$;
 COMMENT ON FUNCTION stripe_sync.merge_changes(regclass, bigint[], xid8[]) IS 'Takes some changes of a table over into promo_state';
@@ -136,25 +144,31 @@ COMMENT ON FUNCTION stripe_sync.merge_changes(regclass, bigint[], xid8[]) IS 'Ta
 -- name the same rows whatever is committed meanwhile: a number may be that of two sessions'
 -- statements. A mass deletion comes first in its batch: what it is a large part
 -- of is what is known by then.
+-- Planned once, and to find all by index: what the planner knows of these tables is of a while ago,
+-- and by a join of its choice each change may cost as much as all states.
 CREATE FUNCTION stripe_sync.take_changes(promo_table regclass, most integer) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_variable
 DECLARE
   numbers bigint[];
   xids xid8[];
+  shown boolean;
+  rest boolean;
 BEGIN
   WITH waiting AS MATERIALIZED (
-    SELECT i.number, i.changed_by, i.change = 'truncated' OR i.together > 10 AS mass
-    FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table ORDER BY i.number LIMIT most)
-  SELECT array_agg(DISTINCT w.number), array_agg(DISTINCT w.changed_by) INTO numbers, xids FROM waiting w
-  WHERE (w.number < (SELECT min(m.number) FROM waiting m WHERE m.mass AND m.number > (SELECT min(f.number) FROM waiting f))) IS NOT FALSE;
-  IF EXISTS (SELECT FROM stripe_sync.promo_inbox i
-      WHERE i.promo_table = promo_table AND i.number = ANY (numbers) AND i.changed_by = ANY (xids) AND i.promotion_code_id IS NOT NULL) THEN
+    SELECT i.number, i.changed_by, i.promotion_code_id, i.change = 'truncated' OR i.together > 10 AS mass
+    FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table ORDER BY i.number LIMIT most),
+  cut (number) AS MATERIALIZED (
+    SELECT min(m.number) FROM waiting m WHERE m.mass AND m.number > (SELECT min(f.number) FROM waiting f))
+  SELECT array_agg(DISTINCT w.number), array_agg(DISTINCT w.changed_by), bool_or(w.promotion_code_id IS NOT NULL), count(*) = most
+  INTO numbers, xids, shown, rest FROM waiting w CROSS JOIN cut WHERE (w.number < cut.number) IS NOT FALSE;
+  IF shown OR rest THEN
     PERFORM stripe_sync.carry_states(promo_table, numbers, xids);
   END IF;
   PERFORM stripe_sync.merge_changes(promo_table, numbers, xids);
-  DELETE FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table AND i.number = ANY (numbers) AND i.changed_by = ANY (xids);
+  DELETE FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table AND i.changed_by = ANY (xids)
+    AND i.number = ANY (numbers) AND i.number <= numbers[cardinality(numbers)];
   RETURN EXISTS (SELECT FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table);
 END
 $$;

@@ -78,7 +78,7 @@ BEGIN
   RETURN QUERY SELECT 'version',
     CASE WHEN m.reason IS NULL THEN 'ok' ELSE 'fail' END,
     format('extension %s, library %s', e.extversion, stripe_sync.library_version()), m.fix
-  FROM pg_extension e, stripe_sync.misfit() m WHERE e.extname = 'stripe_sync';
+  FROM pg_extension e LEFT JOIN stripe_sync.misfit m ON true WHERE e.extname = 'stripe_sync';
   IF NOT EXISTS (SELECT FROM stripe_sync.attachment) THEN
     RETURN QUERY SELECT 'tables', 'warn', 'no promo table is attached',
       'SELECT * FROM stripe_sync_attach(''promo_codes'', currency => ''usd'', duration => ''once'');';

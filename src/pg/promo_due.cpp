@@ -73,27 +73,37 @@ bool SpiPromoStore::judge_again() {
   return done && !failed;
 }
 
+// By the index that claims go by, only those that have become due since.
+std::string count_unseen(const std::string& limit) {
+  std::string counts;
+  for (const char* off : {"s.off", "NOT s.off"}) {
+    counts += (counts.empty() ? "" : " + ") +
+              ("(SELECT count(*) FROM (SELECT 1 FROM stripe_sync.promo_state s WHERE " +
+               std::string(off)) +
+              " AND s.next_attempt > $1::timestamptz AND s.next_attempt <= clock_timestamp()"
+              " AND s.lease IS NULL AND s.observed IS NULL AND s.in_flight IS NULL"
+              " AND NOT s.deleted AND s.changed_at > $1::timestamptz"
+              " ORDER BY s.next_attempt" +
+              limit + ") u)";
+  }
+  return "SELECT " + counts + ", clock_timestamp(), w.comparing FROM stripe_sync.worker w";
+}
+
+// There are few at almost every claim: how many, is asked when there are not.
 std::size_t SpiPromoStore::hold_unseen(std::size_t least) {
-  // By the index that claims go by, only those that have become due since.
-#define NEW_UNSEEN                                                                        \
-  " s.next_attempt > $1::timestamptz AND s.next_attempt <= clock_timestamp()"             \
-  " AND s.lease IS NULL AND s.observed IS NULL AND s.in_flight IS NULL AND NOT s.deleted" \
-  " AND s.changed_at > $1::timestamptz"
-  static Statement count{
-      "SELECT (SELECT count(*) FROM stripe_sync.promo_state s WHERE s.off AND" NEW_UNSEEN
-      ")"
-      " + (SELECT count(*) FROM stripe_sync.promo_state s WHERE NOT s.off AND" NEW_UNSEEN
-      "),"
-      " clock_timestamp(), (SELECT w.comparing FROM stripe_sync.worker w)"};
+  static MadeStatement some;
   std::size_t unseen = 0;
   const auto failed = in_extension_transaction([&] {
-    Rows counted;
-    as_extension_owner([&] { counted = count(seen_to_); });
-    unseen = std::stoull(*counted.at(0, 0));
-    const bool interrupted = counted.at(0, 2) == Text("t");
-    const bool hold = unseen >= (interrupted ? 1 : least);
-    if (hold) held_since_ = counted.at(0, 1);
-    if (hold != interrupted) note_comparing(hold);
+    as_extension_owner([&] {
+      const Rows counted = some(count_unseen(" LIMIT " + std::to_string(least)), {seen_to_});
+      const bool interrupted = counted.at(0, 2) == Text("t");
+      const bool hold = std::stoull(*counted.at(0, 0)) >= (interrupted ? 1 : least);
+      if (hold) {
+        held_since_ = counted.at(0, 1);
+        unseen = std::stoull(*run_once(count_unseen(""), {seen_to_}).single());
+      }
+      if (hold != interrupted) note_comparing(hold);
+    });
   });
   if (failed) log_error(LOG, *failed);
   return held_since_ ? unseen : 0;

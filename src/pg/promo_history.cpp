@@ -40,10 +40,6 @@ void as_history_owner(const HistoryTable& history, const F& f) {
   });
 }
 
-std::string literal(const std::string& text) {
-  return text.empty() ? "NULL" : quote_literal(text);
-}
-
 std::string table_of(const PromoJob& job) {
   return job.identity.row.substr(0, job.identity.row.size() - job.key.size() - 1);
 }
@@ -53,20 +49,21 @@ void insert(const HistoryTable& history, const PromoJob& job, const std::string&
   Observed terms;
   terms.coupon = entry.coupon;
   terms.code = entry.code;
-  const std::string ended = over ? "pg_catalog.clock_timestamp()" : "NULL";
-  run_once("INSERT INTO " + history.name +
-           " AS h (promotion_code_id, coupon_id, promo_table, key, code, revision, terms, "
-           "times_redeemed,"
-           " created_at, replaced_at, why_replaced, account, mode) VALUES (" +
-           quote_literal(entry.code.id) + ", " + quote_literal(entry.code.coupon) + ", " +
-           quote_literal(table_of(job)) + ", " + quote_literal(job.key) + ", " +
-           quote_literal(entry.code.code) + ", " + std::to_string(revision) + ", " +
-           quote_literal(terms.dump()) + ", " + std::to_string(entry.code.times_redeemed) +
-           ", pg_catalog.clock_timestamp(), " + ended + ", " + literal(entry.why) + ", " +
-           literal(account) + ", " + literal(mode) +
-           ") ON CONFLICT (promotion_code_id) DO UPDATE SET promo_table = excluded.promo_table,"
-           " key = excluded.key, times_redeemed = excluded.times_redeemed, terms = excluded.terms,"
-           " replaced_at = excluded.replaced_at, why_replaced = excluded.why_replaced");
+  static MadeStatement statement;
+  statement(
+      "INSERT INTO " + history.name +
+          " AS h (promotion_code_id, coupon_id, promo_table, key, code, revision, terms,"
+          " times_redeemed, created_at, replaced_at, why_replaced, account, mode) VALUES"
+          " ($1, $2, $3, $4, $5, $6::pg_catalog.int4, $7::pg_catalog.jsonb, $8::pg_catalog.int8,"
+          " pg_catalog.clock_timestamp(),"
+          " CASE WHEN $9::pg_catalog.bool THEN pg_catalog.clock_timestamp() END, $10, $11, $12)"
+          " ON CONFLICT (promotion_code_id) DO UPDATE SET promo_table = excluded.promo_table,"
+          " key = excluded.key, times_redeemed = excluded.times_redeemed, terms = excluded.terms,"
+          " replaced_at = excluded.replaced_at, why_replaced = excluded.why_replaced",
+      {entry.code.id, entry.code.coupon, table_of(job), job.key, entry.code.code,
+       std::to_string(revision), terms.dump(), std::to_string(entry.code.times_redeemed),
+       over ? "true" : "false", text_or_null(entry.why), text_or_null(account),
+       text_or_null(mode)});
 }
 
 }  // namespace
@@ -108,13 +105,14 @@ std::optional<Error> recall_history(PromoJob& job, const std::string& account,
   const HistoryTable history = named(found);
   return in_subtransaction([&] {
     as_history_owner(history, [&] {
-      const Rows rows =
-          run_once("SELECT h.promotion_code_id, h.times_redeemed FROM " + history.name +
-                   " h WHERE h.promo_table OPERATOR(pg_catalog.=) " + quote_literal(table_of(job)) +
-                   " AND h.key OPERATOR(pg_catalog.=) " + quote_literal(job.key) +
-                   " AND h.account IS NOT DISTINCT FROM " + literal(account) +
-                   " AND h.mode IS NOT DISTINCT FROM " + literal(mode) +
-                   " AND h.replaced_at IS NOT NULL ORDER BY h.revision");
+      static MadeStatement select;
+      const Rows rows = select("SELECT h.promotion_code_id, h.times_redeemed FROM " + history.name +
+                                   " h WHERE h.promo_table OPERATOR(pg_catalog.=) $1"
+                                   " AND h.key OPERATOR(pg_catalog.=) $2"
+                                   " AND h.account IS NOT DISTINCT FROM $3"
+                                   " AND h.mode IS NOT DISTINCT FROM $4"
+                                   " AND h.replaced_at IS NOT NULL ORDER BY h.revision",
+                               {table_of(job), job.key, text_or_null(account), text_or_null(mode)});
       for (std::size_t i = 0; i < rows.size(); ++i)
         job.observed.predecessors.push_back({*rows.at(i, 0), std::stoll(*rows.at(i, 1))});
     });

@@ -1,5 +1,7 @@
 #include "pg/spi.hpp"
 
+#include <utility>
+
 namespace stripe_sync::pg {
 
 namespace {
@@ -26,12 +28,12 @@ std::vector<Text> copy_row(SPITupleTable* table, std::uint64_t row) {
 }
 
 // Gone with the SPI connection, unless it is kept.
-SPIPlanPtr prepare(const std::string& sql, int arguments) {
+SPIPlanPtr prepare(const std::string& sql, int arguments, int options = 0) {
   const char* source = sql.c_str();
   return pg_call([=] {
     Oid* types = static_cast<Oid*>(palloc(sizeof(Oid) * (arguments + 1)));
     for (int i = 0; i < arguments; ++i) types[i] = TEXTOID;
-    SPIPlanPtr plan = SPI_prepare(source, arguments, types);
+    SPIPlanPtr plan = SPI_prepare_cursor(source, arguments, types, options);
     pfree(types);
     return plan;
   });
@@ -44,14 +46,14 @@ Text text_or_null(const std::string& text) {
 }
 
 SPIPlanPtr keep_plan(std::string_view sql, int arguments) {
-  SPIPlanPtr plan = prepare(std::string(sql), arguments);
+  SPIPlanPtr plan = prepare(std::string(sql), arguments, CURSOR_OPT_GENERIC_PLAN);
   pg_call([=] {
     if (plan != nullptr) SPI_keepplan(plan);
   });
   return plan;
 }
 
-Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments) {
+Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments, int most) {
   if (plan == nullptr) throw Error(errcode::internal, "a statement could not be prepared");
   std::vector<Datum> values;
   std::string nulls;
@@ -61,7 +63,7 @@ Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments) {
   }
   Datum* data = values.data();
   const char* flags = nulls.c_str();
-  const int code = pg_call([=] { return SPI_execute_plan(plan, data, flags, false, 0); });
+  const int code = pg_call([=] { return SPI_execute_plan(plan, data, flags, false, most); });
   if (code < 0) throw_spi("a statement", code);
 
   Rows rows;
@@ -75,6 +77,15 @@ Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments) {
     pg_call([=] { SPI_freetuptable(table); });
   }
   return rows;
+}
+
+Rows MadeStatement::operator()(const std::string& sql, const std::vector<Text>& arguments) {
+  if (sql != sql_ && plan_ != nullptr) {
+    pg_call([&] { SPI_freeplan(std::exchange(plan_, nullptr)); });
+  }
+  if (plan_ == nullptr) plan_ = keep_plan(sql, static_cast<int>(arguments.size()));
+  sql_ = sql;
+  return run_plan(plan_, arguments);
 }
 
 Rows run_once(const std::string& sql, const std::vector<Text>& arguments) {

@@ -29,16 +29,16 @@ class Rows {
   std::uint64_t affected = 0;
 
  private:
-  friend Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments);
+  friend Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments, int most);
   std::vector<std::vector<Text>> rows_;
 };
 
 /// Prepares a statement whose parameters are all text ($1::bigint where another type is meant) and
-/// keeps it for the life of the process.
+/// keeps it for the life of the process: planned once, whatever they are.
 SPIPlanPtr keep_plan(std::string_view sql, int arguments);
 
-/// Runs a kept plan in the surrounding SPI connection.
-Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments);
+/// Runs a kept plan in the surrounding SPI connection, until there are so many rows; 0 = all.
+Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments, int most = 0);
 
 /// A fixed statement, prepared on first use. Names in it are qualified: it runs under any
 /// search_path.
@@ -48,9 +48,24 @@ struct Statement {
 
   template <class... Arguments>
   Rows operator()(const Arguments&... arguments) {
-    if (plan == nullptr) plan = keep_plan(sql, sizeof...(arguments));
-    return run_plan(plan, std::vector<Text>{Text(arguments)...});
+    return first(0, arguments...);
   }
+  /// What comes after so many rows is not executed; 0 = nothing comes after.
+  template <class... Arguments>
+  Rows first(int most, const Arguments&... arguments) {
+    if (plan == nullptr) plan = keep_plan(sql, sizeof...(arguments));
+    return run_plan(plan, std::vector<Text>{Text(arguments)...}, most);
+  }
+};
+
+/// A statement whose text is made, as for a table of any name: kept for as long as it is the same.
+class MadeStatement {
+ public:
+  Rows operator()(const std::string& sql, const std::vector<Text>& arguments);
+
+ private:
+  std::string sql_;
+  SPIPlanPtr plan_ = nullptr;
 };
 
 /// Prepares, runs and forgets: utility statements and SQL made for one table.

@@ -41,7 +41,7 @@ std::string error_json(const DiffOfRow& diff, const Error& error) {
 }  // namespace
 
 Orders read_orders() {
-  static Statement fits{"SELECT m.reason, m.fix FROM stripe_sync.misfit() m"};
+  static Statement fits{"SELECT m.reason, m.fix FROM stripe_sync.misfit m"};
   static Statement select{
       "SELECT w.wanted, i.id, i.account, i.mode, i.key_fingerprint,"
       " i.system_identifier, i.database, i.host, i.timeline,"
@@ -55,8 +55,8 @@ Orders read_orders() {
     orders.extension = true;
     Rows rows;
     as_extension_owner([&] { rows = fits(); });
-    if (const auto reason = rows.at(0, 0)) {
-      orders.misfit = Error(errcode::usage, *reason, "", rows.at(0, 1).value_or(""));
+    if (!rows.empty()) {
+      orders.misfit = Error(errcode::usage, *rows.at(0, 0), "", *rows.at(0, 1));
       return;
     }
     as_extension_owner([&] { rows = select(); });

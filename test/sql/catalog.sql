@@ -44,7 +44,7 @@ SELECT count(DISTINCT owner) FROM (
   UNION SELECT c.relowner FROM pg_class c JOIN pg_temp.member m ON m.classid = 'pg_class'::regclass AND m.objid = c.oid
   UNION SELECT n.nspowner FROM pg_namespace n JOIN pg_temp.member m ON m.classid = 'pg_namespace'::regclass AND m.objid = n.oid) o(owner);
 
--- functions that a search_path could change
+-- functions that a search_path could change, and those whose names were bound when they were made
 SELECT p.oid::regprocedure FROM pg_temp.proc p JOIN pg_language l ON l.oid = p.prolang
 WHERE l.lanname <> 'c' AND NOT coalesce('search_path=pg_catalog, pg_temp' = ANY (p.proconfig), false) ORDER BY 1;
 -- and views' functions and operators outside pg_catalog and our own

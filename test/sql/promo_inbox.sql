@@ -179,6 +179,19 @@ SELECT * FROM pg_temp.both(2, 'TRUNCATE t', 'INSERT INTO t (id, code) VALUES (2,
 SELECT * FROM pg_temp.both(2, 'TRUNCATE t', 'INSERT INTO t (id, code, stripe_promotion_code_id) VALUES (5, ''C2'', ''promo_2'')');
 SELECT * FROM pg_temp.both(1, 'INSERT INTO t (id, code) VALUES (2, ''C2'')', 'TRUNCATE t');
 
+-- what a change costs does not grow with the table
+CALL pg_temp.fill(2000);
+UPDATE t SET discount_value = 4 WHERE id = 1000;
+UPDATE t SET id = 3000 WHERE id = 1001;
+INSERT INTO t (id, code) VALUES (4000, 'NEW');
+DELETE FROM t WHERE id = 1002;
+CREATE VIEW pg_temp.states_read AS SELECT seq_tup_read + idx_tup_fetch AS n FROM pg_stat_xact_all_tables WHERE relid = 'stripe_sync.promo_state'::regclass;
+BEGIN;
+SELECT n AS before FROM pg_temp.states_read \gset
+SELECT stripe_sync.take_changes('t', 10000);
+SELECT n - :before < 100 AS few FROM pg_temp.states_read;
+COMMIT;
+
 -- a publication of all tables stands in nobody's way
 SET client_min_messages = error;
 ALTER TABLE t REPLICA IDENTITY FULL;
