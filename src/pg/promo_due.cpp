@@ -21,19 +21,33 @@ void note_comparing(bool comparing) {
 
 }  // namespace
 
+Rows SpiPromoStore::lock_due(std::size_t limit) {
+  Rows rows = promo_state::lock_due(true, limit, off_due_from_, held_since_);
+  if (rows.size() < limit) {
+    rows.add(promo_state::lock_due(false, limit - rows.size(), due_from_, held_since_));
+  }
+  return rows;
+}
+
+// What anybody's snapshot still sees stays in the index that claims go by. While one lasts, as that
+// of stripe_sync_wait() or of a dump, each claim would have to pass by all that is done: it begins
+// where something was left after the last one.
 std::optional<Millis> SpiPromoStore::next_due() {
-  static Statement select{
-      "SELECT ceil(extract(epoch FROM least("
-      "(SELECT s.next_attempt FROM stripe_sync.promo_state s WHERE s.next_attempt IS NOT NULL"
-      "  AND s.lease IS NULL AND s.off ORDER BY s.next_attempt LIMIT 1),"
-      "(SELECT s.next_attempt FROM stripe_sync.promo_state s WHERE s.next_attempt IS NOT NULL"
-      "  AND s.lease IS NULL AND NOT s.off ORDER BY s.next_attempt LIMIT 1))"
-      " - clock_timestamp()) * 1000)::bigint"};
+#define FIRST_DUE(off, from)                                                            \
+  "(SELECT s.next_attempt FROM stripe_sync.promo_state s WHERE s.next_attempt >= " from \
+  "::timestamptz AND s.lease IS NULL AND " off "s.off ORDER BY s.next_attempt LIMIT 1)"
+  static Lookup select{
+      "SELECT ceil(extract(epoch FROM least(f.off_due, f.due) - f.now) * 1000)::bigint,"
+      " least(f.off_due, f.now), least(f.due, f.now)"
+      " FROM (SELECT " FIRST_DUE("", "$1") ", " FIRST_DUE(
+          "NOT ", "$2") ", clock_timestamp()) f(off_due, due, now)"};
   std::optional<Millis> due;
   const auto failed = in_extension_transaction([&] {
     Rows rows;
-    as_extension_owner([&] { rows = select(); });
+    as_extension_owner([&] { rows = select(off_due_from_, due_from_); });
     if (rows.single()) due = Millis(std::stoll(*rows.single()));
+    off_due_from_ = *rows.at(0, 1);
+    due_from_ = *rows.at(0, 2);
   });
   if (failed) log_error(LOG, *failed);
   return due;
@@ -74,33 +88,34 @@ bool SpiPromoStore::judge_again() {
 }
 
 // By the index that claims go by, only those that have become due since.
-std::string count_unseen(const std::string& limit) {
-  std::string counts;
-  for (const char* off : {"s.off", "NOT s.off"}) {
-    counts += (counts.empty() ? "" : " + ") +
-              ("(SELECT count(*) FROM (SELECT 1 FROM stripe_sync.promo_state s WHERE " +
-               std::string(off)) +
-              " AND s.next_attempt > $1::timestamptz AND s.next_attempt <= clock_timestamp()"
-              " AND s.lease IS NULL AND s.observed IS NULL AND s.in_flight IS NULL"
-              " AND NOT s.deleted AND s.changed_at > $1::timestamptz"
-              " ORDER BY s.next_attempt" +
-              limit + ") u)";
-  }
-  return "SELECT " + counts + ", clock_timestamp(), w.comparing FROM stripe_sync.worker w";
-}
+#define NEW_UNSEEN(off, from)                                                             \
+  " FROM stripe_sync.promo_state s WHERE " off                                            \
+  " s.off AND s.next_attempt > $1::timestamptz AND s.next_attempt <= clock_timestamp()"   \
+  " AND s.next_attempt >= " from                                                          \
+  "::timestamptz"                                                                         \
+  " AND s.lease IS NULL AND s.observed IS NULL AND s.in_flight IS NULL AND NOT s.deleted" \
+  " AND s.changed_at > $1::timestamptz"
 
 // There are few at almost every claim: how many, is asked when there are not.
 std::size_t SpiPromoStore::hold_unseen(std::size_t least) {
-  static MadeStatement some;
+  static Lookup some{
+      "SELECT clock_timestamp(), w.comparing FROM stripe_sync.worker w"
+      " UNION ALL SELECT NULL, NULL" NEW_UNSEEN("", "$2") " UNION ALL SELECT NULL, NULL" NEW_UNSEEN(
+          "NOT", "$3")};
   std::size_t unseen = 0;
   const auto failed = in_extension_transaction([&] {
     as_extension_owner([&] {
-      const Rows counted = some(count_unseen(" LIMIT " + std::to_string(least)), {seen_to_});
-      const bool interrupted = counted.at(0, 2) == Text("t");
-      const bool hold = std::stoull(*counted.at(0, 0)) >= (interrupted ? 1 : least);
+      const Rows found =
+          some.first(static_cast<int>(least) + 1, seen_to_, off_due_from_, due_from_);
+      const bool interrupted = found.at(0, 1) == Text("t");
+      const bool hold = found.size() > (interrupted ? 1 : least);
       if (hold) {
-        held_since_ = counted.at(0, 1);
-        unseen = std::stoull(*run_once(count_unseen(""), {seen_to_}).single());
+        held_since_ = found.at(0, 0);
+        unseen =
+            std::stoull(*run_once("SELECT (SELECT count(*)" NEW_UNSEEN(
+                                      "", "$2") ") + (SELECT count(*)" NEW_UNSEEN("NOT", "$3") ")",
+                                  {seen_to_, off_due_from_, due_from_})
+                             .single());
       }
       if (hold != interrupted) note_comparing(hold);
     });

@@ -10,12 +10,12 @@
 
 namespace stripe_sync::pg {
 
-namespace {
-
 struct HistoryTable {
   Oid oid;
   std::string name;  ///< quoted
 };
+
+namespace {
 
 HistoryTable named(const Rows& rows) {
   return {static_cast<Oid>(std::stoul(*rows.at(0, 0))), *rows.at(0, 1)};
@@ -44,14 +44,16 @@ std::string table_of(const PromoJob& job) {
   return job.identity.row.substr(0, job.identity.row.size() - job.key.size() - 1);
 }
 
-void insert(const HistoryTable& history, const PromoJob& job, const std::string& account,
-            const std::string& mode, std::size_t revision, const Replaced& entry, bool over) {
+}  // namespace
+
+void PromoHistory::insert(const HistoryTable& table, const PromoJob& job,
+                          const std::string& account, const std::string& mode, std::size_t revision,
+                          const Replaced& entry, bool over) {
   Observed terms;
   terms.coupon = entry.coupon;
   terms.code = entry.code;
-  static MadeStatement statement;
-  statement(
-      "INSERT INTO " + history.name +
+  insert_(
+      "INSERT INTO " + table.name +
           " AS h (promotion_code_id, coupon_id, promo_table, key, code, revision, terms,"
           " times_redeemed, created_at, replaced_at, why_replaced, account, mode) VALUES"
           " ($1, $2, $3, $4, $5, $6::pg_catalog.int4, $7::pg_catalog.jsonb, $8::pg_catalog.int8,"
@@ -66,9 +68,7 @@ void insert(const HistoryTable& history, const PromoJob& job, const std::string&
        text_or_null(mode)});
 }
 
-}  // namespace
-
-void record_history(PromoJob& job, const std::string& account, const std::string& mode) {
+void PromoHistory::record(PromoJob& job, const std::string& account, const std::string& mode) {
   const Observed& seen = job.observed;
   const bool another = seen.code && seen.code->id != job.recorded;
   if (job.replaced.empty() && !another) return;
@@ -92,8 +92,8 @@ void record_history(PromoJob& job, const std::string& account, const std::string
   if (seen.code) job.recorded = seen.code->id;
 }
 
-std::optional<Error> recall_history(PromoJob& job, const std::string& account,
-                                    const std::string& mode) {
+std::optional<Error> PromoHistory::recall(PromoJob& job, const std::string& account,
+                                          const std::string& mode) {
   static Statement find{
       "SELECT c.oid, format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n"
       "   ON n.oid = c.relnamespace"
@@ -105,14 +105,14 @@ std::optional<Error> recall_history(PromoJob& job, const std::string& account,
   const HistoryTable history = named(found);
   return in_subtransaction([&] {
     as_history_owner(history, [&] {
-      static MadeStatement select;
-      const Rows rows = select("SELECT h.promotion_code_id, h.times_redeemed FROM " + history.name +
-                                   " h WHERE h.promo_table OPERATOR(pg_catalog.=) $1"
-                                   " AND h.key OPERATOR(pg_catalog.=) $2"
-                                   " AND h.account IS NOT DISTINCT FROM $3"
-                                   " AND h.mode IS NOT DISTINCT FROM $4"
-                                   " AND h.replaced_at IS NOT NULL ORDER BY h.revision",
-                               {table_of(job), job.key, text_or_null(account), text_or_null(mode)});
+      const Rows rows =
+          select_("SELECT h.promotion_code_id, h.times_redeemed FROM " + history.name +
+                      " h WHERE h.promo_table OPERATOR(pg_catalog.=) $1"
+                      " AND h.key OPERATOR(pg_catalog.=) $2"
+                      " AND h.account IS NOT DISTINCT FROM $3"
+                      " AND h.mode IS NOT DISTINCT FROM $4"
+                      " AND h.replaced_at IS NOT NULL ORDER BY h.revision",
+                  {table_of(job), job.key, text_or_null(account), text_or_null(mode)});
       for (std::size_t i = 0; i < rows.size(); ++i)
         job.observed.predecessors.push_back({*rows.at(i, 0), std::stoll(*rows.at(i, 1))});
     });

@@ -7,15 +7,27 @@
 
 #include "sync/promo_store.hpp"
 
+#include "pg/spi.hpp"
+
 namespace stripe_sync::pg {
 
-/// Adds what a step has replaced, and the present code where `recorded` is another. What may pass
-/// (a lock) is thrown; any other failure is counted in stripe_sync.error.
-void record_history(PromoJob& job, const std::string& account, const std::string& mode);
+struct HistoryTable;
 
-/// The predecessors of a row of which nothing else is known: attached again, installed again.
-/// Without them its uses would be sold anew: why they can't be read, if so.
-std::optional<Error> recall_history(PromoJob& job, const std::string& account,
-                                    const std::string& mode);
+class PromoHistory {
+ public:
+  /// Adds what a step has replaced, and the present code where `recorded` is another. What may pass
+  /// (a lock) is thrown; any other failure is counted in stripe_sync.error.
+  void record(PromoJob& job, const std::string& account, const std::string& mode);
+
+  /// The predecessors of a row of which nothing else is known: attached again, installed again.
+  /// Without them its uses would be sold anew: why they can't be read, if so.
+  std::optional<Error> recall(PromoJob& job, const std::string& account, const std::string& mode);
+
+ private:
+  void insert(const HistoryTable& table, const PromoJob& job, const std::string& account,
+              const std::string& mode, std::size_t revision, const Replaced& entry, bool over);
+
+  MadeStatement insert_, select_;
+};
 
 }  // namespace stripe_sync::pg

@@ -73,37 +73,41 @@ Settled settled_of(PromoState state, const StoredReason& reason, const Text& war
   " extract(epoch FROM s.wake_at)::bigint, i.copy_of, s.take_over, s.off, s.seen_gone, s.look"
 #define JOB_TABLES " FROM stripe_sync.promo_state s CROSS JOIN stripe_sync.installation i"
 
-// A scalar, not EXISTS: that would be hashed over the whole table at every claim. IS NOT TRUE, not
-// IS NULL: of which the planner expects so few rows that it sorts all of them instead of going by
-// the index.
+// A scalar, not EXISTS: that would be hashed over the whole table at every claim.
 #define IS_DUE                                                                                 \
   " WHERE s.next_attempt <= clock_timestamp() AND s.lease IS NULL"                             \
   "   AND (SELECT true FROM stripe_sync.promo_state o WHERE o.code_key = s.code_key"           \
-  "     AND o.lease IS NOT NULL LIMIT 1) IS NOT TRUE"                                          \
+  "     AND o.lease IS NOT NULL LIMIT 1) IS NULL"                                              \
   "   AND (s.off OR (SELECT true FROM stripe_sync.promo_state o WHERE o.code_key = s.code_key" \
-  "     AND o.off AND o.state IN ('pending', 'retrying') LIMIT 1) IS NOT TRUE)"
+  "     AND o.off AND o.state IN ('pending', 'retrying') LIMIT 1) IS NULL)"
 #define UNSEEN "(s.observed IS NULL AND s.in_flight IS NULL AND NOT s.deleted)"
 
-// Planned for few rows, so that it goes by the index: how few, is told when it runs.
-Rows lock_due(int limit, const Text& held_since) {
-  static Statement select{
-      "SELECT " JOB_COLUMNS("s.deleted") JOB_TABLES IS_DUE
-      " AND ($1 IS NULL OR NOT " UNSEEN
-      " OR s.changed_at > $1::timestamptz"
-      "   OR s.off AND $1::timestamptz < clock_timestamp() - interval '1 minute')"
-      " ORDER BY s.off DESC, s.next_attempt LIMIT 100 FOR UPDATE OF s SKIP LOCKED"};
+// Not by the equality of leases: by that, all that is leased would be looked through.
+#define LEASED " WHERE promo_table = $1::oid AND key = $2 AND lease IS NOT DISTINCT FROM $3::bigint"
+
+Rows lock_due(bool off, std::size_t limit, const std::string& from, const Text& held_since) {
+  static Lookup select{"SELECT " JOB_COLUMNS("s.deleted") JOB_TABLES IS_DUE
+                       " AND s.off = $1::boolean AND s.next_attempt >= $2::timestamptz"
+                       " AND ($3 IS NULL OR NOT " UNSEEN
+                       " OR s.changed_at > $3::timestamptz"
+                       "   OR s.off AND $3::timestamptz < clock_timestamp() - interval '1 minute')"
+                       " ORDER BY s.next_attempt FOR UPDATE OF s SKIP LOCKED"};
   Rows rows;
-  as_extension_owner([&] { rows = select.first(limit, held_since); });
+  as_extension_owner(
+      [&] { rows = select.first(static_cast<int>(limit), flag(off), from, held_since); });
   return rows;
 }
 
+// Planned each time, for as many texts as a page of Stripe's names.
 Rows lock_unseen(const std::vector<std::string>& texts) {
-  static Statement select{
-      "SELECT " JOB_COLUMNS("s.deleted") JOB_TABLES IS_DUE
-      " AND s.code_key = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) AND " UNSEEN
-      " FOR UPDATE OF s SKIP LOCKED"};
   Rows rows;
-  as_extension_owner([&] { rows = select(json_list(texts)); });
+  as_extension_owner([&] {
+    rows = run_once(
+        "SELECT " JOB_COLUMNS("s.deleted") JOB_TABLES IS_DUE
+        " AND s.code_key = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) AND " UNSEEN
+        " FOR UPDATE OF s SKIP LOCKED",
+        {json_list(texts)});
+  });
   return rows;
 }
 
@@ -131,16 +135,14 @@ std::int64_t next_lease() {
 }
 
 void lease(const PromoJob& job) {
-  static Statement update{
+  static Lookup update{
       "UPDATE stripe_sync.promo_state SET lease = $3::bigint, state = 'sending'"
       " WHERE promo_table = $1::oid AND key = $2"};
   as_extension_owner([&] { update(job.table, job.key, std::to_string(job.lease)); });
 }
 
 std::optional<std::int64_t> lock_leased(const PromoJob& job) {
-  static Statement select{
-      "SELECT generation FROM stripe_sync.promo_state"
-      " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint FOR UPDATE"};
+  static Lookup select{"SELECT generation FROM stripe_sync.promo_state" LEASED " FOR UPDATE"};
   Rows rows;
   as_extension_owner([&] { rows = select(job.table, job.key, std::to_string(job.lease)); });
   if (rows.empty()) return std::nullopt;
@@ -148,10 +150,9 @@ std::optional<std::int64_t> lock_leased(const PromoJob& job) {
 }
 
 void correct(const PromoJob& job) {
-  static Statement update{
+  static Lookup update{
       "UPDATE stripe_sync.promo_state SET code = $4, off = $5::boolean, lease = NULL,"
-      " state = 'pending', next_attempt = clock_timestamp()"
-      " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint"};
+      " state = 'pending', next_attempt = clock_timestamp()" LEASED};
   const std::string* code = job.row.get(item::code);
   as_extension_owner([&] {
     update(job.table, job.key, std::to_string(job.lease), code == nullptr ? Text() : Text(*code),
@@ -177,7 +178,7 @@ std::shared_ptr<const std::set<std::string>> originals() {
 }
 
 bool in_inbox(const PromoJob& job) {
-  static Statement select{
+  static Lookup select{
       "SELECT 1 FROM stripe_sync.promo_change c WHERE c.promo_table = $1::oid AND c.key = $2 LIMIT "
       "1"};
   Rows rows;
@@ -186,7 +187,7 @@ bool in_inbox(const PromoJob& job) {
 }
 
 Rows holder(const PromoJob& job) {
-  static Statement select{
+  static Lookup select{
       "SELECT h.promo_table, h.key FROM stripe_sync.promo_state h"
       " WHERE h.promotion_code_id = $3 AND NOT h.deleted AND h.state <> 'missing'"
       "   AND (h.promo_table <> $1::oid OR h.key <> $2) LIMIT 1"};
@@ -196,7 +197,7 @@ Rows holder(const PromoJob& job) {
 }
 
 void write(const PromoJob& job, const Step& step) {
-  static Statement update{
+  static Lookup update{
       "UPDATE stripe_sync.promo_state s SET state = $4,"
       " lease = CASE WHEN $5::boolean THEN s.lease END,"
       " next_attempt = CASE WHEN $6 IS NOT NULL THEN clock_timestamp() + make_interval(secs => "
@@ -214,8 +215,8 @@ void write(const PromoJob& job, const Step& step) {
       " row_hash = CASE WHEN NOT $25::boolean THEN coalesce($22::bigint, s.row_hash) END, action = "
       "coalesce($23, s.action),"
       " settled = CASE WHEN $24::boolean THEN $4 END,"
-      " wake_at = CASE WHEN $24::boolean AND $7 IS NOT NULL THEN to_timestamp($7::bigint) END"
-      " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint"};
+      " wake_at = CASE WHEN $24::boolean AND $7 IS NOT NULL THEN to_timestamp($7::bigint) "
+      "END" LEASED};
   const Error& reason = step.reason;
   const bool failed = !reason.message.empty();
   const Observed& seen = job.observed;
@@ -233,11 +234,10 @@ void write(const PromoJob& job, const Step& step) {
 }
 
 void let_go(const PromoJob& job) {
-  static Statement update{
+  static Lookup update{
       "UPDATE stripe_sync.promo_state s SET lease = NULL, action = coalesce($10, s.action),"
       " observed = $4::jsonb, in_flight = $5::jsonb, coupon_id = $6, promotion_code_id = $7,"
-      " coupon_revision = $8::int, used_before = $9::bigint"
-      " WHERE promo_table = $1::oid AND key = $2 AND lease = $3::bigint"};
+      " coupon_revision = $8::int, used_before = $9::bigint" LEASED};
   const Observed& seen = job.observed;
   as_extension_owner([&] {
     update(job.table, job.key, std::to_string(job.lease), observed_json(seen), in_flight_json(job),
@@ -247,10 +247,9 @@ void let_go(const PromoJob& job) {
 }
 
 void set_aside(const PromoJob& job, const Error& why) {
-  static Statement changed{
-      "UPDATE stripe_sync.promo_state SET lease = NULL WHERE promo_table = $1::oid AND key = $2"
-      " AND lease = $3::bigint AND generation <> $4::bigint"};
-  static Statement update{
+  static Lookup changed{"UPDATE stripe_sync.promo_state SET lease = NULL" LEASED
+                        " AND generation <> $4::bigint"};
+  static Lookup update{
       "UPDATE stripe_sync.promo_state s SET state = 'retrying', lease = NULL,"
       " attempts = s.attempts + 1, attempted_at = clock_timestamp(), next_attempt = "
       "clock_timestamp()"
@@ -269,7 +268,7 @@ void set_aside(const PromoJob& job, const Error& why) {
 void wake_for(const PromoJob& job, const std::string& text) {
   // One under way may have been refused just before: by the generation it is looked at again. What
   // is left alone or held by now stays so.
-  static Statement update{
+  static Lookup update{
       "UPDATE stripe_sync.promo_state SET state = 'pending', settled = NULL,"
       " next_attempt = clock_timestamp(), generation = generation + 1 WHERE ctid IN"
       " (SELECT s.ctid FROM stripe_sync.promo_state s WHERE s.code_key = stripe_sync.code_key($3)"
@@ -279,7 +278,7 @@ void wake_for(const PromoJob& job, const std::string& text) {
 }
 
 bool gives_up(const std::string& promotion_code, const std::string& text) {
-  static Statement select{
+  static Lookup select{
       "SELECT 1 FROM stripe_sync.promo_state s WHERE s.promotion_code_id = $1"
       " AND s.state IN ('pending', 'sending', 'retrying')"
       " AND (s.off OR s.code_key IS DISTINCT FROM stripe_sync.code_key($2)) LIMIT 1"};

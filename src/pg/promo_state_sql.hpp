@@ -26,10 +26,11 @@ inline constexpr const char* missing_hint =
     "Insert the row again; if all that is missing is meant to be gone: SELECT * FROM "
     "stripe_sync_resolve(NULL, 'db');";
 
-/// Due rows, most urgent first, locked; columns as read by SpiPromoStore::load. At most one row of
-/// a normalised code is under way, and what switches off goes before what else waits for the code.
-/// Unseen rows that have not changed since `held_since` are left out, if that is given.
-Rows lock_due(int limit, const Text& held_since);
+/// Due rows that are to be switched off, or the others, longest due first, locked; columns as read
+/// by SpiPromoStore::load. At most one row of a normalised code is under way, and what switches off
+/// goes before what else waits for the code. No row is known to be due since before `from`. Unseen
+/// rows that have not changed since `held_since` are left out, if that is given.
+Rows lock_due(bool off, std::size_t limit, const std::string& from, const Text& held_since);
 /// The same of unseen rows of these texts.
 Rows lock_unseen(const std::vector<std::string>& texts);
 

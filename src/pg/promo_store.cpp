@@ -2,7 +2,6 @@
 
 #include "pg/fault.hpp"
 #include "pg/log.hpp"
-#include "pg/promo_history.hpp"
 #include "pg/promo_state_sql.hpp"
 #include "pg/role.hpp"
 #include "sync/promo_requests.hpp"
@@ -101,7 +100,7 @@ bool SpiPromoStore::load(const Rows& due, std::size_t i, PromoJob& job, Error& w
   job.row = found->row;
   job.row_hash = found->hash;
   if (due.at(i, 8)) return true;
-  if (const auto unread = recall_history(job, account_, mode_)) {
+  if (const auto unread = history_.recall(job, account_, mode_)) {
     why = *unread;
     return false;
   }
@@ -211,7 +210,7 @@ Saved SpiPromoStore::give_up(const PromoJob& job, const Error& why) {
 }
 
 PromoStore::Claims SpiPromoStore::claim(int limit, const Decide& decide) {
-  return claim_locked([&] { return promo_state::lock_due(limit, held_since_); }, decide);
+  return claim_locked([&] { return lock_due(static_cast<std::size_t>(limit)); }, decide);
 }
 
 PromoStore::Claims SpiPromoStore::claim_locked(const std::function<Rows()>& lock,
@@ -281,7 +280,7 @@ void SpiPromoStore::write(PromoJob& job, const promo_state::Step& step) {
 
 // What others of the database learn from a step.
 void SpiPromoStore::tell(PromoJob& job) {
-  record_history(job, account_, mode_);
+  history_.record(job, account_, mode_);
   const std::string holds = job.observed.sells();
   if (!job.holds.empty() && !same_code(job.holds, holds)) promo_state::wake_for(job, job.holds);
   job.holds = holds;

@@ -9,6 +9,7 @@
 #include "sync/promo_diff.hpp"
 #include "sync/promo_store.hpp"
 
+#include "pg/promo_history.hpp"
 #include "pg/promo_table.hpp"
 
 namespace stripe_sync::pg {
@@ -81,6 +82,7 @@ class SpiPromoStore final : public PromoStore {
 
  private:
   bool take_changes(const Text& table);
+  Rows lock_due(std::size_t limit);
   Claims claim_locked(const std::function<Rows()>& lock, const Decide& decide);
   std::optional<Claimed> claim_row(const Rows& due, std::size_t i, const Decide& decide);
   void put_back(const PromoJob& job, Millis delay);
@@ -97,10 +99,13 @@ class SpiPromoStore final : public PromoStore {
   void number(PromoJob& job, const Operation& operation);
 
   PromoTables tables_;
+  PromoHistory history_;
   /// Some tenths of a second's work: answers of Stripe's wait meanwhile.
   static constexpr int most_inbox_rows = 10'000;
   int inbox_rows_ = most_inbox_rows;  ///< taken over at a time: fewer while something is wrong
   bool set_aside_changes_ = false;
+  /// No row that is to be switched off, and no other, is due since before.
+  std::string off_due_from_ = "-infinity", due_from_ = "-infinity";
   std::optional<std::string> held_since_;  ///< unseen rows that changed later are claimed
   std::string seen_to_ = "-infinity";      ///< those that changed earlier are not counted
   std::int64_t first_lease_ = 0;           ///< older ones are another worker's

@@ -179,11 +179,11 @@ std::string PromoTable::select_list() const {
 
 std::optional<PromoTable::Found> PromoTable::fetch(SPIPlanPtr& plan, const char* locking,
                                                    const std::string& key) {
+  std::string sql;
   if (plan == nullptr) {
-    plan = keep_plan(
-        "SELECT " + select_list() + " FROM " + name_ + " t WHERE " + key_condition() + locking, 1);
+    sql = "SELECT " + select_list() + " FROM " + name_ + " t WHERE " + key_condition() + locking;
   }
-  const Rows rows = run_plan(plan, {key});
+  const Rows rows = run_lookup(plan, sql, {key});
   if (rows.empty()) return std::nullopt;
   Found found;
   found.hash = std::stoll(*rows.at(0, 0));
@@ -216,6 +216,7 @@ void PromoTable::project(const std::string& key, const Found& found, const Proje
       shows(item::sync_status, projection.status) && found.sync_error == error) {
     return;
   }
+  std::string update;
   if (project_ == nullptr) {
     std::string set;
     for (int i = 0; i < SyncColumns::count; ++i) {
@@ -225,8 +226,7 @@ void PromoTable::project(const std::string& key, const Found& found, const Proje
       set += (i > 0 ? ", " : "") + column.name + " = " +
              (keeps ? "COALESCE(" + value + ", t." + column.name + ")" : value);
     }
-    project_ = keep_plan("UPDATE " + name_ + " t SET " + set + " WHERE " + key_condition(),
-                         1 + SyncColumns::count);
+    update = "UPDATE " + name_ + " t SET " + set + " WHERE " + key_condition();
   }
   const Text values[SyncColumns::count] = {
       projection.coupon_id, projection.promotion_code_id, projection.status,
@@ -238,7 +238,7 @@ void PromoTable::project(const std::string& key, const Found& found, const Proje
   }
   const Announce announce(&write);
   const Rows done =
-      run_plan(project_, {key, values[0], values[1], values[2], values[3], values[4]});
+      run_lookup(project_, update, {key, values[0], values[1], values[2], values[3], values[4]});
   if (done.affected != 1) {
     throw Error(errcode::usage, "the row of " + label_ + " could not be updated",
                 "A rule or trigger of the table suppressed the write of its sync columns.",

@@ -2,6 +2,12 @@
 
 #include <utility>
 
+extern "C" {
+#include "utils/guc.h"
+#include "utils/plancache.h"
+#include "utils/resowner.h"
+}
+
 namespace stripe_sync::pg {
 
 namespace {
@@ -28,7 +34,7 @@ std::vector<Text> copy_row(SPITupleTable* table, std::uint64_t row) {
 }
 
 // Gone with the SPI connection, unless it is kept.
-SPIPlanPtr prepare(const std::string& sql, int arguments, int options = 0) {
+SPIPlanPtr prepare(const std::string& sql, int arguments, int options) {
   const char* source = sql.c_str();
   return pg_call([=] {
     Oid* types = static_cast<Oid*>(palloc(sizeof(Oid) * (arguments + 1)));
@@ -45,8 +51,8 @@ Text text_or_null(const std::string& text) {
   return text.empty() ? Text() : Text(text);
 }
 
-SPIPlanPtr keep_plan(std::string_view sql, int arguments) {
-  SPIPlanPtr plan = prepare(std::string(sql), arguments, CURSOR_OPT_GENERIC_PLAN);
+SPIPlanPtr keep_plan(std::string_view sql, int arguments, int options) {
+  SPIPlanPtr plan = prepare(std::string(sql), arguments, options);
   pg_call([=] {
     if (plan != nullptr) SPI_keepplan(plan);
   });
@@ -79,17 +85,39 @@ Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments, int most) {
   return rows;
 }
 
-Rows MadeStatement::operator()(const std::string& sql, const std::vector<Text>& arguments) {
-  if (sql != sql_ && plan_ != nullptr) {
-    pg_call([&] { SPI_freeplan(std::exchange(plan_, nullptr)); });
+// The settings are those of the planning alone; on failure the (sub)transaction's abort restores
+// them. Not to be compiled: what is planned against settings looks expensive.
+Rows run_lookup(SPIPlanPtr& plan, std::string_view sql, const std::vector<Text>& arguments,
+                int most) {
+  if (plan == nullptr) {
+    plan = keep_plan(sql, static_cast<int>(arguments.size()), CURSOR_OPT_GENERIC_PLAN);
   }
+  SPIPlanPtr kept = plan;
+  pg_call([=] {
+    const int nest_level = NewGUCNestLevel();
+    for (const char* off : {"enable_seqscan", "enable_bitmapscan", "enable_sort", "jit"}) {
+      set_config_option(off, "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+    }
+    CachedPlan* planned = SPI_plan_get_cached_plan(kept);
+    if (planned != nullptr) ReleaseCachedPlan(planned, CurrentResourceOwner);
+    AtEOXact_GUC(false, nest_level);
+  });
+  return run_plan(plan, arguments, most);
+}
+
+void MadeStatement::forget() {
+  if (plan_ != nullptr) SPI_freeplan(std::exchange(plan_, nullptr));
+}
+
+Rows MadeStatement::operator()(const std::string& sql, const std::vector<Text>& arguments) {
+  if (sql != sql_) forget();
   if (plan_ == nullptr) plan_ = keep_plan(sql, static_cast<int>(arguments.size()));
   sql_ = sql;
   return run_plan(plan_, arguments);
 }
 
 Rows run_once(const std::string& sql, const std::vector<Text>& arguments) {
-  SPIPlanPtr plan = prepare(sql, static_cast<int>(arguments.size()));
+  SPIPlanPtr plan = prepare(sql, static_cast<int>(arguments.size()), 0);
   Rows rows = run_plan(plan, arguments);
   pg_call([=] { SPI_freeplan(plan); });
   return rows;
