@@ -86,6 +86,27 @@ is(scalar(grep { $_->{path} =~ m{^/v1/(coupons|promotion_codes)$} } $sandbox->wr
 is(scalar(grep { $_->{method} eq 'GET' } $sandbox->requests(since => $mark)), 2,
     'and two reads for all of them: yearly prices, and what Stripe holds already');
 
+# --- while somebody's snapshot lasts ---------------------------------------------------------------
+
+# What is done stays in the indexes then, of which a claim must not read more the more is done.
+sub index_entries_read
+{
+    $node->safe_psql('app', 'SELECT stripe_sync_stop()');
+    await_query($node, 'app', 'SELECT count(*) FROM stripe_sync.running_worker', '0', 'the worker has ended');
+    return $node->safe_psql('app', <<'END');
+SELECT sum(idx_tup_read), stripe_sync_start() FROM pg_stat_all_indexes WHERE relid = 'stripe_sync.promo_state'::regclass
+END
+}
+my $before = index_entries_read();
+my $snapshot = $node->background_psql('app');
+$snapshot->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM promo_codes');
+insert_codes($node, 'app', map { "SEEN-$_" } 1 .. 500);
+await_query($node, 'app', "SELECT count(*) FROM promo_codes WHERE code LIKE 'SEEN-%' AND sync_status = 'synced'",
+    '500', '500 codes arrive while a snapshot lasts', 60);
+my $for_each = (index_entries_read() - $before) / 500;
+$snapshot->quit;
+cmp_ok($for_each, '<', 150, 'each at the cost of some index entries') or diag($for_each);
+
 # --- switched off first ---------------------------------------------------------------------------
 
 # Behind a slow Stripe and a long queue, switching off does not wait its turn.
@@ -98,8 +119,8 @@ END
 $session->query_safe("UPDATE promo_codes SET is_active = false WHERE code = 'LATENCY-50'");
 $session->quit;
 await_codes($node, 'app', 'a code switched off behind 500 changes', 'LATENCY-50');
-my @before = $sandbox->writes($mark);
-my ($place) = grep { ($before[$_]{params}{active} // '') eq 'false' } 0 .. $#before;
+my @writes = $sandbox->writes($mark);
+my ($place) = grep { ($writes[$_]{params}{active} // '') eq 'false' } 0 .. $#writes;
 cmp_ok($place, '<', 50, 'is among the first to be sent') or diag("it was number $place");
 $sandbox->clear_faults;
 await_synced($node, 'app', 'the others follow');
