@@ -110,14 +110,18 @@ Effect written(Situation& s, const Operation& operation, const stripe::Answer& a
   if (const Desired* desired = std::get_if<Desired>(&s.mapped); desired && coupon)
     seen = side_by_side(of_code ? differing_terms(*desired, *coupon, *s.observed.code)
                                 : differing_coupon_terms(*desired, *coupon));
-  return Effect{Next::parked,
-                Error(errcode::refused,
-                      "Stripe answered to " + operation.what +
-                          " without an error, but did not change as asked" +
-                          (seen.empty() ? "" : ": " + seen),
-                      answer.request_id.empty() ? "" : "request " + answer.request_id,
-                      "Look at the object in Stripe's Dashboard; then SELECT stripe_sync_retry('" +
-                          text_of(s.row, item::code) + "');")};
+  const Error reason(errcode::refused,
+                     "Stripe answered to " + operation.what +
+                         " without an error, but did not change as asked" +
+                         (seen.empty() ? "" : ": " + seen),
+                     answer.request_id.empty() ? "" : "request " + answer.request_id,
+                     "Look at the object in Stripe's Dashboard; then SELECT stripe_sync_retry('" +
+                         text_of(s.row, item::code) + "');");
+  if (operation.kind != Kind::create_code) return Effect{Next::parked, reason};
+  // Nobody has asked for what it sells.
+  s.observed.code->dead = true;
+  s.refused = Refused{operation, reason};
+  return {};
 }
 
 Effect refused(Situation& s, const Operation& operation, const stripe::Answer& answer) {

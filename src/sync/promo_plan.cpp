@@ -75,6 +75,7 @@ void plan_code(const Situation& s, const Desired& desired, const PromotionCode* 
     // With another coupon, or under another text, it would sell again what was just corrected.
     const bool same =
         before && before->coupon == coupon_id && same_code(before->code, desired.code);
+    if (before && before->active && before->dead) plan.operations.push_back(switch_off(*before));
     if (same && before->making_room && !before->dead)
       plan.operations.push_back(*update_code(*before, s.identity, true));
     return;

@@ -51,7 +51,8 @@ struct PromotionCode {
   std::string minimum_amount_currency;
   std::vector<std::string> other_minimum_currencies;
   std::map<std::string, std::string, std::less<>> metadata;
-  bool dead = false;         ///< Stripe refused to switch it on again: only another can serve
+  /// Stripe made it otherwise than asked, or refused to switch it on again: only another can serve.
+  bool dead = false;
   bool making_room = false;  ///< was active, and switched off for its successor
   json::Value raw;
 
@@ -129,8 +130,8 @@ struct Unsettled {
   bool spent = false;   ///< Stripe holds its number for another request: take a new one
 };
 
-/// A promotion code that Stripe will not make, and why. Known only for as long as one push lasts:
-/// the next one tries again.
+/// A promotion code that Stripe will not make as it is asked, and why. Known only for as long as
+/// one push lasts: the next one tries again.
 struct Refused {
   Operation operation;
   Error reason;

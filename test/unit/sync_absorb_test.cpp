@@ -61,13 +61,21 @@ TEST(Absorb, AnAnswerThatChangesNothingIsParkedNotRepeated) {
   EXPECT_EQ(effect.next, Next::parked);
   EXPECT_TRUE(contains(effect.reason.message, "database 50 %, Stripe 49.9 %"));
 
-  // So would a promotion code, and with it the one made before.
+  // So would a promotion code: what it sells nobody has asked for.
   s = situation(percentage({{"stripe_customer_id", "cus_1"}}));
   step(s, ok(coupon_json()));
-  effect = step(s, ok(code_json()));
-  EXPECT_EQ(effect.next, Next::parked);
-  EXPECT_TRUE(contains(effect.reason.message, "customer: database cus_1, Stripe none"))
-      << effect.reason.message;
+  EXPECT_EQ(step(s, ok(code_json())).next, Next::go_on);
+  EXPECT_EQ(steps(plan_promo(s)), "off");
+  CodeShape off;
+  off.active = false;
+  EXPECT_EQ(step(s, ok(code_json(off))).next, Next::go_on);
+  const Plan plan = plan_promo(s);
+  EXPECT_EQ(steps(plan), "");
+  EXPECT_EQ(plan.end.state, PromoState::parked);
+  EXPECT_TRUE(contains(plan.end.reason.message, "customer: database cus_1, Stripe none"))
+      << plan.end.reason.message;
+  EXPECT_TRUE(contains(plan.end.reason.detail, "promo_1 (SUMMER) is switched off"))
+      << plan.end.reason.detail;
 
   // ... unless it is the row that changed meanwhile.
   s = situation(percentage());
