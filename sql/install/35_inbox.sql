@@ -27,7 +27,7 @@ BEGIN ATOMIC
     bool_or(c.change IN ('attached', 'retried')) OVER (PARTITION BY c.key), bool_or(c.change = 'retried') OVER (PARTITION BY c.key),
     max(c.change) FILTER (WHERE c.change IN ('deleted', 'left') AND (c.together > 10) IS NOT TRUE) OVER (PARTITION BY c.key, c.changed_by)
   FROM stripe_sync.promo_change c
-  WHERE c.promo_table = last_changes.promo_table AND c.changed_by = ANY (xids)
+  WHERE c.promo_table = last_changes.promo_table AND (c.changed_by IN (SELECT unnest(xids))) IS TRUE  -- so a hash finds them, not a search
     AND c.number = ANY (numbers) AND c.number <= numbers[cardinality(numbers)]  -- what waits behind them is not read
   ORDER BY c.key, c.change = 'retried', c.number DESC;
 END;
@@ -154,20 +154,20 @@ DECLARE
   numbers bigint[];
   xids xid8[];
   shown boolean;
-  rest boolean;
+  cut_off boolean;  -- rows of the same statements may lie behind
 BEGIN
   WITH waiting AS MATERIALIZED (
     SELECT i.number, i.changed_by, i.promotion_code_id, i.change = 'truncated' OR i.together > 10 AS mass
     FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table ORDER BY i.number LIMIT most),
   cut (number) AS MATERIALIZED (
     SELECT min(m.number) FROM waiting m WHERE m.mass AND m.number > (SELECT min(f.number) FROM waiting f))
-  SELECT array_agg(DISTINCT w.number), array_agg(DISTINCT w.changed_by), bool_or(w.promotion_code_id IS NOT NULL), count(*) = most
-  INTO numbers, xids, shown, rest FROM waiting w CROSS JOIN cut WHERE (w.number < cut.number) IS NOT FALSE;
-  IF shown OR rest THEN
+  SELECT array_agg(DISTINCT w.number ORDER BY w.number), array_agg(DISTINCT w.changed_by), bool_or(w.promotion_code_id IS NOT NULL), count(*) = most
+  INTO numbers, xids, shown, cut_off FROM waiting w CROSS JOIN cut WHERE (w.number < cut.number) IS NOT FALSE;
+  IF shown OR cut_off THEN
     PERFORM stripe_sync.carry_states(promo_table, numbers, xids);
   END IF;
   PERFORM stripe_sync.merge_changes(promo_table, numbers, xids);
-  DELETE FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table AND i.changed_by = ANY (xids)
+  DELETE FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table AND (i.changed_by IN (SELECT unnest(xids))) IS TRUE
     AND i.number = ANY (numbers) AND i.number <= numbers[cardinality(numbers)];
   RETURN EXISTS (SELECT FROM stripe_sync.promo_inbox i WHERE i.promo_table = promo_table);
 END

@@ -33,12 +33,13 @@ Rows SpiPromoStore::lock_due(std::size_t limit) {
 // of stripe_sync_wait() or of a dump, each claim would have to pass by all that is done: it begins
 // where something was left after the last one.
 std::optional<Millis> SpiPromoStore::next_due() {
-#define FIRST_DUE(off, from)                                                            \
-  "(SELECT s.next_attempt FROM stripe_sync.promo_state s WHERE s.next_attempt >= " from \
-  "::timestamptz AND s.lease IS NULL AND " off "s.off ORDER BY s.next_attempt LIMIT 1)"
+#define FIRST_DUE(off, from)                                                       \
+  "(SELECT s.next_attempt FROM stripe_sync.promo_state s WHERE s.next_attempt >= " \
+  "to_timestamp(" from "::float8) AND s.lease IS NULL AND " off                    \
+  "s.off ORDER BY s.next_attempt LIMIT 1)"
   static Lookup select{
       "SELECT ceil(extract(epoch FROM least(f.off_due, f.due) - f.now) * 1000)::bigint,"
-      " least(f.off_due, f.now), least(f.due, f.now)"
+      " extract(epoch FROM least(f.off_due, f.now)), extract(epoch FROM least(f.due, f.now))"
       " FROM (SELECT " FIRST_DUE("", "$1") ", " FIRST_DUE(
           "NOT ", "$2") ", clock_timestamp()) f(off_due, due, now)"};
   std::optional<Millis> due;
@@ -51,6 +52,11 @@ std::optional<Millis> SpiPromoStore::next_due() {
   });
   if (failed) log_error(LOG, *failed);
   return due;
+}
+
+// Something may be due that was under way, or in another session's hands, when it was last asked.
+void SpiPromoStore::look_from_the_start() {
+  off_due_from_ = due_from_ = "-infinity";
 }
 
 void SpiPromoStore::retry_now() {
@@ -90,34 +96,33 @@ bool SpiPromoStore::judge_again() {
 // By the index that claims go by, only those that have become due since.
 #define NEW_UNSEEN(off, from)                                                             \
   " FROM stripe_sync.promo_state s WHERE " off                                            \
-  " s.off AND s.next_attempt > $1::timestamptz AND s.next_attempt <= clock_timestamp()"   \
-  " AND s.next_attempt >= " from                                                          \
-  "::timestamptz"                                                                         \
+  " s.off AND s.next_attempt > to_timestamp($1::float8)"                                  \
+  " AND s.next_attempt >= to_timestamp(" from                                             \
+  "::float8) AND s.next_attempt <= clock_timestamp()"                                     \
   " AND s.lease IS NULL AND s.observed IS NULL AND s.in_flight IS NULL AND NOT s.deleted" \
-  " AND s.changed_at > $1::timestamptz"
+  " AND s.changed_at > to_timestamp($1::float8)"
+#define UNSEEN_OFF NEW_UNSEEN("", "$2")
+#define UNSEEN_OTHERS NEW_UNSEEN("NOT", "$3")
+#define COMPARING "SELECT (SELECT w.comparing FROM stripe_sync.worker w)"
 
 // There are few at almost every claim: how many, is asked when there are not.
 std::size_t SpiPromoStore::hold_unseen(std::size_t least) {
-  static Lookup some{
-      "SELECT clock_timestamp(), w.comparing FROM stripe_sync.worker w"
-      " UNION ALL SELECT NULL, NULL" NEW_UNSEEN("", "$2") " UNION ALL SELECT NULL, NULL" NEW_UNSEEN(
-          "NOT", "$3")};
+  static Lookup some{COMPARING UNSEEN_OFF " UNION ALL " COMPARING UNSEEN_OTHERS};
+  static constexpr const char* count =
+      "SELECT (SELECT count(*)" UNSEEN_OFF ") + (SELECT count(*)" UNSEEN_OTHERS
+      ")"
+      ", extract(epoch FROM clock_timestamp())";
   std::size_t unseen = 0;
   const auto failed = in_extension_transaction([&] {
     as_extension_owner([&] {
-      const Rows found =
-          some.first(static_cast<int>(least) + 1, seen_to_, off_due_from_, due_from_);
-      const bool interrupted = found.at(0, 1) == Text("t");
-      const bool hold = found.size() > (interrupted ? 1 : least);
-      if (hold) {
-        held_since_ = found.at(0, 0);
-        unseen =
-            std::stoull(*run_once("SELECT (SELECT count(*)" NEW_UNSEEN(
-                                      "", "$2") ") + (SELECT count(*)" NEW_UNSEEN("NOT", "$3") ")",
-                                  {seen_to_, off_due_from_, due_from_})
-                             .single());
-      }
+      const Rows found = some.first(static_cast<int>(least), seen_to_, off_due_from_, due_from_);
+      const bool interrupted = found.single() == Text("t");
+      const bool hold = found.size() >= (interrupted ? 1 : least);
       if (hold != interrupted) note_comparing(hold);
+      if (!hold) return;
+      const Rows counted = run_once(count, {seen_to_, off_due_from_, due_from_});
+      unseen = std::stoull(*counted.at(0, 0));
+      if (unseen > 0) held_since_ = counted.at(0, 1);
     });
   });
   if (failed) log_error(LOG, *failed);

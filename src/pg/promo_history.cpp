@@ -10,12 +10,12 @@
 
 namespace stripe_sync::pg {
 
+namespace {
+
 struct HistoryTable {
   Oid oid;
   std::string name;  ///< quoted
 };
-
-namespace {
 
 HistoryTable named(const Rows& rows) {
   return {static_cast<Oid>(std::stoul(*rows.at(0, 0))), *rows.at(0, 1)};
@@ -46,14 +46,14 @@ std::string table_of(const PromoJob& job) {
 
 }  // namespace
 
-void PromoHistory::insert(const HistoryTable& table, const PromoJob& job,
-                          const std::string& account, const std::string& mode, std::size_t revision,
-                          const Replaced& entry, bool over) {
+void PromoHistory::insert(const std::string& table, const PromoJob& job, const std::string& account,
+                          const std::string& mode, std::size_t revision, const Replaced& entry,
+                          bool over) {
   Observed terms;
   terms.coupon = entry.coupon;
   terms.code = entry.code;
   insert_(
-      "INSERT INTO " + table.name +
+      "INSERT INTO " + table +
           " AS h (promotion_code_id, coupon_id, promo_table, key, code, revision, terms,"
           " times_redeemed, created_at, replaced_at, why_replaced, account, mode) VALUES"
           " ($1, $2, $3, $4, $5, $6::pg_catalog.int4, $7::pg_catalog.jsonb, $8::pg_catalog.int8,"
@@ -77,9 +77,9 @@ void PromoHistory::record(PromoJob& job, const std::string& account, const std::
     as_history_owner(history, [&] {
       std::size_t revision = seen.predecessors.size() - job.replaced.size();
       for (const Replaced& entry : job.replaced)
-        insert(history, job, account, mode, ++revision, entry, true);
+        insert(history.name, job, account, mode, ++revision, entry, true);
       if (another)
-        insert(history, job, account, mode, seen.predecessors.size() + 1,
+        insert(history.name, job, account, mode, seen.predecessors.size() + 1,
                {*seen.code, seen.coupon, ""}, false);
     });
   });

@@ -11,8 +11,6 @@
 
 namespace stripe_sync::pg {
 
-struct HistoryTable;
-
 class PromoHistory {
  public:
   /// Adds what a step has replaced, and the present code where `recorded` is another. What may pass
@@ -24,7 +22,7 @@ class PromoHistory {
   std::optional<Error> recall(PromoJob& job, const std::string& account, const std::string& mode);
 
  private:
-  void insert(const HistoryTable& table, const PromoJob& job, const std::string& account,
+  void insert(const std::string& table, const PromoJob& job, const std::string& account,
               const std::string& mode, std::size_t revision, const Replaced& entry, bool over);
 
   MadeStatement insert_, select_;

@@ -57,7 +57,7 @@ bool SpiPromoStore::take_changes(const Text& table) {
 }
 
 bool SpiPromoStore::take_inbox() {
-  off_due_from_ = due_from_ = "-infinity";  // other sessions make rows due, too
+  look_from_the_start();  // other sessions make rows due, too
   bool more = false;
   const auto failed = in_extension_transaction([&] {
     as_extension_owner([&] {

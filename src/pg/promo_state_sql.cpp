@@ -64,8 +64,8 @@ Settled settled_of(PromoState state, const StoredReason& reason, const Text& war
   "s.promo_table::oid, s.key, s.code, s.generation, s.coupon_revision, s.used_before, " \
   "s.attempts, " \
   deleted ", s.observed, s.in_flight, s.state," \
-  " (SELECT format('%s.%s/%s', n.nspname, c.relname, s.key) FROM pg_class c" \
-  "   JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = s.promo_table), " \
+  " format('%s/%s', (SELECT n.nspname || '.' || c.relname FROM pg_class c" \
+  "   JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = s.promo_table), s.key), " \
   COUPON_ID("s.coupon_revision") ", s.code_key," \
   " CASE WHEN s.state = 'pending' AND s.in_flight IS NULL AND NOT s.deleted" \
   " AND (s.wake_at IS NULL OR s.wake_at > clock_timestamp()) THEN s.settled END, s.row_hash," \
@@ -86,12 +86,13 @@ Settled settled_of(PromoState state, const StoredReason& reason, const Text& war
 #define LEASED " WHERE promo_table = $1::oid AND key = $2 AND lease IS NOT DISTINCT FROM $3::bigint"
 
 Rows lock_due(bool off, std::size_t limit, const std::string& from, const Text& held_since) {
-  static Lookup select{"SELECT " JOB_COLUMNS("s.deleted") JOB_TABLES IS_DUE
-                       " AND s.off = $1::boolean AND s.next_attempt >= $2::timestamptz"
-                       " AND ($3 IS NULL OR NOT " UNSEEN
-                       " OR s.changed_at > $3::timestamptz"
-                       "   OR s.off AND $3::timestamptz < clock_timestamp() - interval '1 minute')"
-                       " ORDER BY s.next_attempt FOR UPDATE OF s SKIP LOCKED"};
+  static Lookup select{
+      "SELECT " JOB_COLUMNS("s.deleted") JOB_TABLES IS_DUE
+      " AND s.off = $1::boolean AND s.next_attempt >= to_timestamp($2::float8)"
+      " AND ($3 IS NULL OR NOT " UNSEEN
+      " OR s.changed_at > to_timestamp($3::float8)"
+      "   OR s.off AND to_timestamp($3::float8) < clock_timestamp() - interval '1 minute')"
+      " ORDER BY s.next_attempt FOR UPDATE OF s SKIP LOCKED"};
   Rows rows;
   as_extension_owner(
       [&] { rows = select.first(static_cast<int>(limit), flag(off), from, held_since); });
@@ -202,7 +203,7 @@ void write(const PromoJob& job, const Step& step) {
       " lease = CASE WHEN $5::boolean THEN s.lease END,"
       " next_attempt = CASE WHEN $6 IS NOT NULL THEN clock_timestamp() + make_interval(secs => "
       "$6::bigint / 1000.0)"
-      "   WHEN $7 IS NOT NULL THEN to_timestamp($7::bigint) END,"
+      "   WHEN $7 IS NOT NULL THEN greatest(to_timestamp($7::bigint), clock_timestamp()) END,"
       " attempted_at = CASE WHEN $8::boolean THEN clock_timestamp() ELSE s.attempted_at END,"
       " synced_at = CASE WHEN $9::boolean THEN clock_timestamp() ELSE s.synced_at END,"
       " attempts = $10::int, sqlstate = $11, reason = $12, detail = $13, hint = $14,"

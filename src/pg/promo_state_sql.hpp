@@ -28,8 +28,8 @@ inline constexpr const char* missing_hint =
 
 /// Due rows that are to be switched off, or the others, longest due first, locked; columns as read
 /// by SpiPromoStore::load. At most one row of a normalised code is under way, and what switches off
-/// goes before what else waits for the code. No row is known to be due since before `from`. Unseen
-/// rows that have not changed since `held_since` are left out, if that is given.
+/// goes before what else waits for the code. Those that are due since before `from` are left out,
+/// and unseen rows that have not changed since `held_since`, if that is given; both in seconds.
 Rows lock_due(bool off, std::size_t limit, const std::string& from, const Text& held_since);
 /// The same of unseen rows of these texts.
 Rows lock_unseen(const std::vector<std::string>& texts);

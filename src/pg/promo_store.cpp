@@ -206,6 +206,7 @@ void SpiPromoStore::set_aside(const Rows& due, std::size_t i, const Error& why) 
 Saved SpiPromoStore::give_up(const PromoJob& job, const Error& why) {
   log_error(LOG, why);
   const auto failed = in_extension_transaction([&] { promo_state::set_aside(job, why); });
+  look_from_the_start();
   return failed ? Saved::failed : Saved::released;
 }
 
@@ -265,6 +266,7 @@ Saved SpiPromoStore::save_in_transaction(PromoJob& job, const Decision& decision
     // What was decided on the old row is not sent.
     if (decision.send && decision.send->writes()) job.unsettled.reset();
     promo_state::let_go(job);
+    look_from_the_start();
     tell(job);
     return Saved::released;
   }

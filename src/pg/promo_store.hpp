@@ -50,6 +50,7 @@ class SpiPromoStore final : public PromoStore {
   void release_unseen(bool seen_to) override;
   Saved save(PromoJob& job, const Decision& decision) override;
   bool gives_up(const std::string& promotion_code, const std::string& text) override;
+  /// Claims begin there from then on.
   std::optional<Millis> next_due() override;
   void retry_now() override;
 
@@ -104,7 +105,10 @@ class SpiPromoStore final : public PromoStore {
   static constexpr int most_inbox_rows = 10'000;
   int inbox_rows_ = most_inbox_rows;  ///< taken over at a time: fewer while something is wrong
   bool set_aside_changes_ = false;
-  /// No row that is to be switched off, and no other, is due since before.
+  void look_from_the_start();
+
+  /// Where claims begin: no row that is to be switched off, and no other, is due since before these
+  /// times, as far as this process knows. Seconds, like the two below.
   std::string off_due_from_ = "-infinity", due_from_ = "-infinity";
   std::optional<std::string> held_since_;  ///< unseen rows that changed later are claimed
   std::string seen_to_ = "-infinity";      ///< those that changed earlier are not counted

@@ -36,13 +36,15 @@ std::vector<Text> copy_row(SPITupleTable* table, std::uint64_t row) {
 // Gone with the SPI connection, unless it is kept.
 SPIPlanPtr prepare(const std::string& sql, int arguments, int options) {
   const char* source = sql.c_str();
-  return pg_call([=] {
+  SPIPlanPtr plan = pg_call([=] {
     Oid* types = static_cast<Oid*>(palloc(sizeof(Oid) * (arguments + 1)));
     for (int i = 0; i < arguments; ++i) types[i] = TEXTOID;
-    SPIPlanPtr plan = SPI_prepare_cursor(source, arguments, types, options);
+    SPIPlanPtr prepared = SPI_prepare_cursor(source, arguments, types, options);
     pfree(types);
-    return plan;
+    return prepared;
   });
+  if (plan == nullptr) throw Error(errcode::internal, "a statement could not be prepared");
+  return plan;
 }
 
 }  // namespace
@@ -53,14 +55,11 @@ Text text_or_null(const std::string& text) {
 
 SPIPlanPtr keep_plan(std::string_view sql, int arguments, int options) {
   SPIPlanPtr plan = prepare(std::string(sql), arguments, options);
-  pg_call([=] {
-    if (plan != nullptr) SPI_keepplan(plan);
-  });
+  pg_call([=] { SPI_keepplan(plan); });
   return plan;
 }
 
 Rows run_plan(SPIPlanPtr plan, const std::vector<Text>& arguments, int most) {
-  if (plan == nullptr) throw Error(errcode::internal, "a statement could not be prepared");
   std::vector<Datum> values;
   std::string nulls;
   for (const Text& argument : arguments) {
@@ -111,9 +110,8 @@ void MadeStatement::forget() {
 
 Rows MadeStatement::operator()(const std::string& sql, const std::vector<Text>& arguments) {
   if (sql != sql_) forget();
-  if (plan_ == nullptr) plan_ = keep_plan(sql, static_cast<int>(arguments.size()));
   sql_ = sql;
-  return run_plan(plan_, arguments);
+  return run_lookup(plan_, sql, arguments);
 }
 
 Rows run_once(const std::string& sql, const std::vector<Text>& arguments) {

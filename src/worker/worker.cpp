@@ -420,9 +420,12 @@ Millis Worker::wait_time() {
 }
 
 void Worker::run() {
-  bool look = true;
+  Millis look_at{0};
   while (true) {
-    if (look && !round()) return;
+    if (const Millis now = clock_.steady(); now >= look_at) {
+      if (!round()) return;
+      look_at = now + longest_wait;
+    }
     // What the application committed is known by now: an answer is judged by it.
     take_answers();
     if (orders_.active && !blocked_) notice_.give(engine_, clock_.steady());
@@ -432,10 +435,8 @@ void Worker::run() {
       look_for_rivals();
     }
     STRIPE_SYNC_FAULT("sent");
-    const Millis wait = wait_time();
-    const Millis before = clock_.steady();
-    const bool latched = waiter_.wait(wait);
-    look = latched || clock_.steady() - before >= wait;
+    const Millis until = clock_.steady() + wait_time();
+    if (waiter_.wait(until - clock_.steady()) || clock_.steady() >= until) look_at = Millis(0);
   }
 }
 

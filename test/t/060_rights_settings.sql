@@ -18,5 +18,5 @@ ALTER DATABASE odd SET row_security = on;
 ALTER DATABASE odd SET search_path = '';
 ALTER DATABASE odd SET standard_conforming_strings = off;
 ALTER DATABASE odd SET statement_timeout = 1;
-ALTER DATABASE odd SET timezone = 'Asia/Kathmandu';
+ALTER DATABASE odd SET timezone = 'Asia/Kolkata';
 ALTER DATABASE odd SET transform_null_equals = on;

@@ -125,6 +125,26 @@ cmp_ok($place, '<', 50, 'is among the first to be sent') or diag("it was number 
 $sandbox->clear_faults;
 await_synced($node, 'app', 'the others follow');
 
+# --- switched off while its own change is under way -----------------------------------------------
+
+$sandbox->fault('delay', match => { method => 'POST', contains => 'held name' });
+$node->safe_psql('app', "UPDATE promo_codes SET description = 'held name' WHERE code = 'LATENCY-60'");
+await('its change stalls', sub { my $stalled = $sandbox->stalled; return ($stalled == 1, $stalled) });
+$node->safe_psql('app', "UPDATE promo_codes SET is_active = false WHERE code = 'LATENCY-60'");
+await_query($node, 'app', 'SELECT count(*) FROM stripe_sync.promo_inbox', '0', 'the worker knows of it');
+$mark = $sandbox->mark;
+my $released = time;
+$sandbox->clear_faults;
+my $off;
+await('it is switched off', sub
+{
+    ($off) = grep { ($_->{params}{active} // '') eq 'false' } $sandbox->writes($mark);
+    return (defined $off, '');
+});
+# a worker that looks for it only where it has not looked yet finds it after a second
+cmp_ok($off->{time} - $released, '<', 0.9, 'soon after the answer');
+await_synced($node, 'app', 'and written down');
+
 # --- the rate -------------------------------------------------------------------------------------
 
 $node->safe_psql('postgres', 'ALTER SYSTEM SET stripe_sync.rate_limit = 10');
