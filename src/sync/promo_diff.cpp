@@ -156,7 +156,6 @@ std::optional<Operation> PromoDiff::coupon_wanted() {
     Operation read = look_for(unsettled, situation_.observed);
     if (holds(asked_, read)) continue;
     situation_.unsettled = unsettled;
-    asked_.push_back(read);
     return read;
   }
   return std::nullopt;
@@ -181,7 +180,8 @@ std::optional<Error> PromoDiff::take(const stripe::Answer& answer) {
     return Error(errcode::network, "Stripe's answers about the promo code contradict each other");
   }
   PromoJob& job = subject_.job;
-  if (look_->kind == Kind::find_code) asked_.push_back(*look_);
+  // A coupon that is found may be forgotten with a conflict, and is found again then.
+  if (look_->kind == Kind::find_code || !answer.ok()) asked_.push_back(*look_);
   const json::Value list = answer.body["data"];
   if (before_text_ && list.is_array() &&
       !is_taken(parameter(*look_, "code"), list, situation_.observed.code))
@@ -245,6 +245,9 @@ void PromoDiff::add_rival() {
   auto differences = differing_terms(desired, *rival_coupon_, *rival_);
   if (desired.active && !rival_->active && !used_up(*rival_))
     differences.push_back({"active", "true", "false"});
+  if (is_scheduled(situation_, desired) && rival_->active &&
+      text_of(situation_.row, item::stripe_promotion_code_id) != rival_->id)
+    differences.push_back({"starts_at", time_text(*desired.starts_at), "at once"});
   for (const Difference& one : differences) {
     lines_.push_back(
         {0, "conflict", one.field, one.database, one.stripe,

@@ -58,6 +58,30 @@ TEST(DiffConflict, UsesOfTheRivalCountOnce) {
       << compared.text();
 }
 
+TEST(DiffConflict, ACouponThatIsThereIsNotMadeAnew) {
+  Held held = unchanged();
+  CodeShape off = expanded();
+  off.active = false;
+  held.objects[code_path] = code_json(off);
+  held.objects["/v1/coupons/SUMMER-bbbbbb"] = coupon_json(our_marks, "SUMMER-bbbbbb", "40");
+  held.list = list_of({code_json(foreign("30"))});
+  const auto compared = compare(subject_of(percentage({{"discount_value", "40"}}), seen()), held);
+  EXPECT_TRUE(contains(compared.text(), "conflict [discount: 40 % | 30 %]")) << compared.text();
+  EXPECT_TRUE(contains(compared.text(), "create promotion code SUMMER")) << compared.text();
+  EXPECT_FALSE(contains(compared.text(), "create coupon")) << compared.text();
+}
+
+TEST(DiffConflict, WhatIsSoldBeforeItsStart) {
+  Held held;
+  held.list = list_of({code_json(foreign())});
+  const auto compared =
+      compare(subject_of(percentage({{"starts_at", std::to_string(now + day)}})), held);
+  ASSERT_FALSE(compared.lines.empty());
+  EXPECT_EQ(compared.lines[0].action, "conflict");
+  EXPECT_EQ(compared.lines[0].field, "starts_at");
+  EXPECT_EQ(compared.lines[0].stripe, "at once");
+}
+
 TEST(DiffConflict, EqualCodeIsAdopted) {
   Held held;
   held.list = list_of({code_json(foreign())});
