@@ -78,6 +78,18 @@ Effect conflict_with(Situation& s, const PromotionCode& code, const Coupon& coup
   return Effect{Next::conflict, std::move(reason)};
 }
 
+/// The row may have been renamed while its table was not attached, or carry somebody else's id.
+Error sold_under_another_text(const Situation& s, const PromotionCode& code) {
+  return invalid(
+      "promotion code " + code.id + ", which the row names, is active in Stripe as " + code.code,
+      "The row is switched off, but has another code: whose promotion code that is can't "
+      "be told.",
+      "Deactivate " + code.id +
+          " in Stripe if it is this row's, else clear stripe_promotion_code_id; then "
+          "SELECT stripe_sync_retry('" +
+          text_of(s.row, item::code) + "');");
+}
+
 /// The promotion code whose id the row carries.
 Effect carried_read(Situation& s, const Operation& operation, const stripe::Answer& answer) {
   auto code = PromotionCode::from(answer.body);
@@ -95,6 +107,8 @@ Effect carried_read(Situation& s, const Operation& operation, const stripe::Answ
     auto refusal = adopt(s, *code, *coupon);
     return refusal ? conflict_with(s, *code, *coupon, std::move(*refusal)) : Effect{};
   }
+  if (owner == Owner::nobody && code->active && says_off(s.row) && !s.deleted)
+    return Effect{Next::parked, sold_under_another_text(s, *code)};
   s.observed.unknown_code = code->id;
   return {};
 }

@@ -266,6 +266,23 @@ TEST(Adopt, CarriedCodeOfAnOffRowIsSwitchedOffWhateverItsTerms) {
   }
 }
 
+TEST(Adopt, CarriedCodeOfAnOffRowThatIsSoldUnderAnotherText) {
+  CodeShape renamed = foreign();
+  renamed.code = "OTHER";
+  Situation s = carrying({{"is_active", "false"}});
+  const Effect effect = step(s, ok(code_json(renamed)));
+  EXPECT_EQ(effect.next, Next::parked);
+  EXPECT_TRUE(
+      contains(effect.reason.message,
+               "promotion code promo_theirs, which the row names, is active in Stripe as OTHER"))
+      << effect.reason.message;
+  EXPECT_EQ(first_kind(s), "read_code") << "looked at again by the next push";
+  // Switched off there: nothing is left to be said.
+  renamed.active = false;
+  EXPECT_EQ(step(s, ok(code_json(renamed))).next, Next::go_on);
+  EXPECT_EQ(plan_promo(s).end.state, PromoState::synced);
+}
+
 TEST(Adopt, WhatTheOriginalAdoptedIsNotItsCopys) {
   const auto copied = [](Situation s) {
     s.identity.copy_of = "inst_0";
