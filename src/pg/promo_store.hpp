@@ -50,7 +50,7 @@ class SpiPromoStore final : public PromoStore {
   void release_unseen(bool seen_to) override;
   Saved save(PromoJob& job, const Decision& decision) override;
   bool gives_up(const std::string& promotion_code, const std::string& text) override;
-  /// Claims begin there from then on.
+  /// From then on claims begin where that row is, or where none was before now.
   std::optional<Millis> next_due() override;
   void retry_now() override;
 
@@ -84,6 +84,7 @@ class SpiPromoStore final : public PromoStore {
  private:
   bool take_changes(const Text& table);
   Rows lock_due(std::size_t limit);
+  void look_from_the_start();
   Claims claim_locked(const std::function<Rows()>& lock, const Decide& decide);
   std::optional<Claimed> claim_row(const Rows& due, std::size_t i, const Decide& decide);
   void put_back(const PromoJob& job, Millis delay);
@@ -105,8 +106,6 @@ class SpiPromoStore final : public PromoStore {
   static constexpr int most_inbox_rows = 10'000;
   int inbox_rows_ = most_inbox_rows;  ///< taken over at a time: fewer while something is wrong
   bool set_aside_changes_ = false;
-  void look_from_the_start();
-
   /// Where claims begin: no row that is to be switched off, and no other, is due since before these
   /// times, as far as this process knows. Seconds, like the two below.
   std::string off_due_from_ = "-infinity", due_from_ = "-infinity";

@@ -118,8 +118,7 @@ void serve(Datum) {
     SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
     no_transaction_timeout();
     SetConfigOption("jit", "off", PGC_SUSET, PGC_S_OVERRIDE);
-    SetConfigOption("plan_cache_mode", "auto", PGC_SUSET,
-                    PGC_S_OVERRIDE);  // run_lookup() relies on it
+    SetConfigOption("plan_cache_mode", "auto", PGC_SUSET, PGC_S_OVERRIDE);  // for run_lookup()
     // Only numbers must not be lost (SpiPromoStore::number); the rest is found out again.
     SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
     SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
