@@ -184,7 +184,10 @@ PromotionCode merged(PromotionCode code, const std::optional<PromotionCode>& bef
 }
 
 Coupon reread(Coupon coupon, const std::optional<Coupon>& before) {
-  if (before && before->id == coupon.id) coupon.adopted_for = before->adopted_for;
+  if (before && before->id == coupon.id) {
+    coupon.adopted_for = before->adopted_for;
+    coupon.own = before->own;
+  }
   return coupon;
 }
 
@@ -241,7 +244,21 @@ Effect give_up(Situation& s, const Operation& operation, const Error& reason) {
 
 // -----------------------------------------------------------------------------------------------
 
-Effect absorb(Situation& s, const Operation& operation, const stripe::Answer& answer) {
+namespace {
+
+// What bears the row's mark is its own from now on, whatever key the row goes on under; and so is
+// what shares an older mark with the row's code.
+void note_own(Situation& s) {
+  Observed& o = s.observed;
+  for (std::optional<Coupon>* coupon : {&o.coupon, &o.next_coupon}) {
+    if (!*coupon) continue;
+    const Owner owner = owner_of(**coupon, s.identity);
+    const bool former = owner == Owner::other_row && o.code && marked_alike(**coupon, *o.code);
+    if (owner == Owner::this_row || former) (*coupon)->own = true;
+  }
+}
+
+Effect take_answer(Situation& s, const Operation& operation, const stripe::Answer& answer) {
   using stripe::Verdict;
   switch (answer.verdict) {
     case Verdict::ok:
@@ -264,6 +281,14 @@ Effect absorb(Situation& s, const Operation& operation, const stripe::Answer& an
   }
   if (operation.writes()) s.unsettled = Unsettled{operation, std::nullopt, false, false};
   return try_later(answer, !operation.writes());
+}
+
+}  // namespace
+
+Effect absorb(Situation& s, const Operation& operation, const stripe::Answer& answer) {
+  Effect effect = take_answer(s, operation, answer);
+  note_own(s);
+  return effect;
 }
 
 }  // namespace stripe_sync

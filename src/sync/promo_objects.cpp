@@ -98,6 +98,7 @@ std::string dump_coupon(const Coupon& coupon) {
   if (!coupon.other_currencies.empty())
     out.raw("currency_options", dump_currencies(coupon.other_currencies));
   if (coupon.adopted_for) out.raw("adopted_for", json::quote(*coupon.adopted_for));
+  if (coupon.own) out.flag("own", true);
   return out.raw("metadata", dump_metadata(coupon.metadata)).done();
 }
 
@@ -136,6 +137,7 @@ std::optional<Coupon> Coupon::from(const json::Value& object) {
   coupon.max_redemptions = object["max_redemptions"].integer();
   coupon.other_currencies = keys_but(object["currency_options"], coupon.terms.currency);
   coupon.adopted_for = object["adopted_for"].text();
+  coupon.own = object["own"].boolean().value_or(false);
   coupon.raw = object;
   return coupon;
 }

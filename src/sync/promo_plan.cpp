@@ -85,7 +85,7 @@ void plan_code(const Situation& s, const Desired& desired, const PromotionCode* 
   if (before && before->active && !off_first) plan.operations.push_back(switch_off(*before));
   plan.operations.push_back(create);
   if (coupon)
-    if (auto update = update_coupon(desired, s.identity, *coupon, s.observed.code))
+    if (auto update = update_coupon(desired, s.identity, *coupon))
       plan.operations.push_back(std::move(*update));
   arrive(s, desired, plan.end);
 }
@@ -145,14 +145,10 @@ void plan_existing(const Situation& s, const Desired& desired, Plan& plan) {
     plan.end.wake_at.reset();
   }
   const bool activate = desired.active && !code.active && !exhausted;
-  const auto coupon_update = update_coupon(desired, s.identity, *coupon, s.observed.code);
-  const auto code_update = update_code(code, s.identity, activate);
-  // Of a row that goes on under another key the coupon comes first: that it is this row's is told
-  // by the former mark, which the code still has.
-  const bool moved = owner_of(*coupon, s.identity) == Owner::other_row;
-  if (coupon_update && moved) plan.operations.push_back(*coupon_update);
-  if (code_update) plan.operations.push_back(*code_update);
-  if (coupon_update && !moved) plan.operations.push_back(*coupon_update);
+  if (auto update = update_code(code, s.identity, activate))
+    plan.operations.push_back(std::move(*update));
+  if (auto update = update_coupon(desired, s.identity, *coupon))
+    plan.operations.push_back(std::move(*update));
 }
 
 /// Terms that can't be told: invalid, or not before prices are read.

@@ -32,6 +32,9 @@ struct Coupon {
   /// Somebody else made it: the row's description when it was adopted. As long as the row has that,
   /// the coupon keeps its name; it may serve other codes, too.
   std::optional<std::string> adopted_for;
+  /// Bore the row's mark: its name is the row's to write, also when the row goes on under another
+  /// key. A coupon that serves codes of several rows is named by one.
+  bool own = false;
   json::Value raw;  ///< the object it was read from
 
   static std::optional<Coupon> from(const json::Value& object);

@@ -95,14 +95,9 @@ Operation create_coupon(const Desired& desired, const Identity& identity) {
 }
 
 std::optional<Operation> update_coupon(const Desired& desired, const Identity& identity,
-                                       const Coupon& coupon,
-                                       const std::optional<PromotionCode>& code) {
-  // One coupon may serve codes of several rows: the row it is marked with writes its name. A row
-  // that goes on under another key still has its former mark on both.
-  const bool moved =
-      code && value_of(coupon.metadata, row_mark) == value_of(code->metadata, row_mark);
+                                       const Coupon& coupon) {
   const Owner owner = owner_of(coupon, identity);
-  if (!moved && owner == Owner::other_row) return std::nullopt;
+  if (!coupon.own && owner == Owner::other_row) return std::nullopt;
   if (owner == Owner::nobody && coupon.adopted_for == desired.description) return std::nullopt;
   stripe::Params params;
   // Without a name Stripe shows the id.
@@ -224,6 +219,11 @@ Owner owner_of(const PromotionCode& code, const Identity& identity) {
   const Owner owner = marked_as(code.metadata, identity);
   const bool known = identity.originals && identity.originals->count(code.id) > 0;
   return owner == Owner::nobody && known ? Owner::original : owner;
+}
+
+bool marked_alike(const Coupon& coupon, const PromotionCode& code) {
+  const std::string row = value_of(coupon.metadata, row_mark);
+  return !row.empty() && row == value_of(code.metadata, row_mark);
 }
 
 }  // namespace stripe_sync

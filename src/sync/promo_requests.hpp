@@ -19,8 +19,7 @@ inline constexpr const char* row_mark = "stripe_sync_row";
 Operation create_coupon(const Desired& desired, const Identity& identity);
 /// Only what differs; nothing when nothing does, and for what is adopted as it is.
 std::optional<Operation> update_coupon(const Desired& desired, const Identity& identity,
-                                       const Coupon& coupon,
-                                       const std::optional<PromotionCode>& code);
+                                       const Coupon& coupon);
 Operation create_code(const Desired& desired, const Identity& identity, const std::string& coupon);
 Operation switch_off(const PromotionCode& code);
 /// Marks, and switching on with `activate`; nothing when there is nothing to change.
@@ -47,5 +46,7 @@ enum class Owner { this_row, other_row, original, nobody };
 Owner owner_of(const Coupon& coupon, const Identity& identity);
 /// Whose mark a promotion code bears; without one of ours, it may still be known as the original's.
 Owner owner_of(const PromotionCode& code, const Identity& identity);
+/// Whether both bear the mark of one row.
+bool marked_alike(const Coupon& coupon, const PromotionCode& code);
 
 }  // namespace stripe_sync

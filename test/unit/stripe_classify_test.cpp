@@ -201,6 +201,7 @@ TEST(Answer, NamesTheMissingPermission) {
       403,
       R"({"error":{"type":"invalid_request_error","message":"The provided key 'rk_test_*********wxyz' does not have the required permissions for this endpoint on account 'acct_1'. Having the 'rak_coupon_write' permission would allow this request to continue."}})");
   EXPECT_NE(answer.error.hint.find("the permission rak_coupon_write ("), std::string::npos);
+  EXPECT_EQ(answer.account, "acct_1");
   EXPECT_NE(classified(403, no_code).error.hint.find("that Stripe names"), std::string::npos);
 }
 

@@ -259,7 +259,7 @@ TEST(Absorb, LostCodeOfATableThatWasRenamed) {
     made.coupon = coupon_json();
     EXPECT_EQ(step(s, ok(list_of({code_json(made)}))).next, Next::go_on);
     EXPECT_EQ(s.observed.code->id, "promo_1");
-    EXPECT_EQ(kinds(plan_promo(s)), "update_coupon update_code");  // the marks
+    EXPECT_EQ(kinds(plan_promo(s)), "update_code update_coupon");  // the marks
 
     // What bears neither name is another row's.
     made.metadata = R"("stripe_sync_row":"public.promo/2","stripe_sync_installation":"inst_1")";

@@ -122,6 +122,26 @@ TEST(Adopt, WhatSomebodyElseMadeIsLeftAsItIsUntilTheRowChanges) {
             "&metadata[stripe_sync_installation]=inst_1");
 }
 
+// Its marks are two writes: the key may change again between them.
+TEST(Adopt, ARowThatGoesOnUnderOtherKeysKeepsItsCoupon) {
+  Situation s = in_step(percentage());
+  for (const char* key : {"public.promo/2", "public.promo/3"}) {
+    s.identity.row = key;
+    s.observed = Observed::parse(s.observed.dump());
+    const Plan plan = plan_promo(s);
+    ASSERT_EQ(kinds(plan), "update_code update_coupon") << key;
+    const bool code_first = s.identity.row == "public.promo/2";
+    const Operation& sent = plan.operations[code_first ? 0 : 1];
+    const std::string marks =
+        R"("stripe_sync_installation":"inst_1","stripe_sync_row":")" + s.identity.row + '"';
+    CodeShape code;
+    code.metadata = marks;
+    absorb(s, sent, ok(code_first ? code_json(code) : coupon_json(marks)));
+  }
+  s.identity.row = "public.promo/4";
+  EXPECT_EQ(kinds(plan_promo(s)), "update_code update_coupon") << "three rows' marks, one row";
+}
+
 TEST(Adopt, AReadingOfTheCouponForgetsNotWhatItWasAdoptedFor) {
   Situation s = carrying({{"description", "Winter"}});
   step(s, ok(code_json(foreign())));

@@ -96,6 +96,7 @@ TEST(Plan, AMovedRowsMarkIsSetAndASharedCouponIsLeftAlone) {
   Situation s = in_step();
   s.observed.code->metadata["stripe_sync_row"] = "public.promo/7";
   s.observed.coupon->metadata["stripe_sync_row"] = "public.promo/2";
+  s.observed.coupon->own = false;
   s.observed.coupon->name = "Another row's name";
   const Plan plan = plan_promo(s);
   ASSERT_EQ(kinds(plan), "update_code");

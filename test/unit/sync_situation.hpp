@@ -73,6 +73,7 @@ inline std::string code_json(const CodeShape& shape = {}) {
 inline Situation in_step(const PromoRow& row = percentage()) {
   Situation s = situation(row);
   s.observed.coupon = Coupon::from(parsed(coupon_json()));
+  s.observed.coupon->own = true;
   s.observed.code = PromotionCode::from(parsed(code_json()));
   return s;
 }
