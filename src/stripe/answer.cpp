@@ -142,16 +142,18 @@ std::string detail_of(const Reading& reading, const Answer& answer) {
   return printable(detail);
 }
 
-/// The restricted key's permission that Stripe says is missing ("rak_coupon_write"), for the hint.
-std::string permission_named_in(std::string_view message) {
-  const std::size_t begin = message.find("rak_");
+/// What a refusal says of a restricted key: the permission that is missing ("rak_coupon_write"),
+/// and the account ("acct_...").
+std::string word_in(std::string_view message, std::string_view prefix) {
+  const std::size_t begin = message.find(prefix);
   if (begin == std::string_view::npos) return {};
-  const std::size_t end = message.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_", begin);
+  const std::size_t end = message.find_first_not_of(
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_", begin);
   return std::string(message.substr(begin, end - begin));
 }
 
 std::string hint_permission(const std::string& message) {
-  const std::string permission = permission_named_in(message);
+  const std::string permission = word_in(message, "rak_");
   return "Give the restricted key the permission " +
          (permission.empty() ? "that Stripe names" : permission) +
          " (Stripe's dashboard, Developers, API keys), then: SELECT stripe_sync_check();";
@@ -258,6 +260,8 @@ void read_error(const http::Response& response, const json::Value& body, const s
   answer.key_was_used = answer.key_was_used || answer.code == "idempotency_error";
   answer.param = printable(reading.error["param"].text_or(""));
   answer.verdict = verdict_of(reading);
+  if (answer.verdict == Verdict::forbidden)
+    answer.account = word_in(reading.error["message"].text_or(""), "acct_");
   answer.error = error_of(reading, answer, what, api_base);
 }
 

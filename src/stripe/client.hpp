@@ -68,6 +68,7 @@ struct Answer {
   json::Value body;   ///< of an ok answer
   std::string code;   ///< Stripe's error.code
   std::string param;  ///< Stripe's error.param
+  std::string account;  ///< whose the key is, where Stripe names it in refusing a permission
   std::string request_id;
   bool replayed = false;  ///< Idempotent-Replayed
   /// Another request than this one had used the idempotency key before.

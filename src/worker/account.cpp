@@ -79,18 +79,27 @@ std::optional<Error> AccountCheck::compare(const Orders& orders) const {
                  "Pushing would mix objects of both modes.",
                  "Set the " + orders.mode + " key again, or SELECT stripe_sync_rebind();");
   }
-  const bool other_account =
-      !orders.account.empty() && !account_.empty() && orders.account != account_;
-  const std::string fingerprint = stripe::key_fingerprint(client_.config().key);
-  const bool other_key = account_.empty() && orders.account.empty() &&
-                         !orders.fingerprint.empty() && orders.fingerprint != fingerprint;
-  if (other_account || other_key) {
+  const char* hint = "Set the former key again, or SELECT stripe_sync_rebind();";
+  // What is not known of one of two keys can only be told to be the same of the same key.
+  const bool other_key = orders.fingerprint != stripe::key_fingerprint(client_.config().key);
+  if (other_key && account_.empty()) {
+    return Error(errcode::usage, "the Stripe key has changed and may not read its account",
+                 "Another account's key would write this database's codes there.",
+                 "Allow the restricted key to read the account. Or: " + std::string(hint));
+  }
+  if (other_key && orders.account.empty()) {
     return Error(errcode::usage,
-                 other_account ? "the Stripe key opens account " + account_ +
-                                     ", this database is in step with " + orders.account
-                               : "the Stripe key has changed and may not read its account",
-                 "Pushing would write this database's codes to another account.",
-                 "Set the former key again, or SELECT stripe_sync_rebind();");
+                 "the Stripe key has changed, and the former one might not read its account",
+                 "Whether " + account_ +
+                     " is the account this database is in step with can't be "
+                     "told.",
+                 hint);
+  }
+  if (!orders.account.empty() && !account_.empty() && orders.account != account_) {
+    return Error(errcode::usage,
+                 "the Stripe key opens account " + account_ + ", this database is in step with " +
+                     orders.account,
+                 "Pushing would write this database's codes to another account.", hint);
   }
   return std::nullopt;
 }
@@ -104,7 +113,7 @@ bool AccountCheck::handle(std::uint64_t id, const stripe::Answer& answer, const 
     failure = answer.error;
     return true;
   }
-  account_ = answer.body["id"].text_or("");
+  account_ = hidden_ ? answer.account : answer.body["id"].text_or("");
   if (!hidden_ && (account_.empty() || answer.body["object"].text_or("") != "account")) {
     failure = Error(errcode::network,
                     "Stripe's answer to the request to read the account does not show it",
@@ -115,8 +124,8 @@ bool AccountCheck::handle(std::uint64_t id, const stripe::Answer& answer, const 
   failure = compare(orders);
   if (failure) return true;
   verified_ = true;
-  store_account(account_.empty() ? orders.account : account_, mode_,
-                stripe::key_fingerprint(client_.config().key));
+  if (account_.empty()) account_ = orders.account;
+  store_account(account_, mode_, stripe::key_fingerprint(client_.config().key));
   return true;
 }
 
@@ -127,7 +136,9 @@ void PermissionCheck::begin(std::int64_t number, const AccountCheck& account) {
   found_.push_back({"mode", "ok", account.mode(), ""});
   if (account.account_hidden()) {
     found_.push_back({"account", "warn",
-                      "the key may not read its account: it is known by the key alone",
+                      "the key may not read its account: " +
+                          (account.account().empty() ? "it is known by the key alone"
+                                                     : "taken for " + account.account()),
                       "Allow the restricted key to read the account."});
   } else {
     found_.push_back({"account", "ok", account.account(), ""});

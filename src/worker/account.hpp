@@ -27,7 +27,8 @@ class AccountCheck {
 
   const std::string& account() const { return account_; }
   const std::string& mode() const { return mode_; }
-  /// The key may not read its account: known by its fingerprint only.
+  /// The key may not read its account: known as Stripe names it in refusing, else by the
+  /// fingerprint of the key.
   bool account_hidden() const { return hidden_; }
 
  private:

@@ -91,7 +91,8 @@ class Control:
         return self._clock()
 
     def _key(self, _: Query, body: dict) -> Any:
-        values = {name: body[name] for name in ('revoked', 'forbid', 'account') if name in body}
+        values = {name: body[name] for name in ('revoked', 'forbid', 'account', 'named')
+                  if name in body}
         with self.world.lock:
             key = self.world.keys.set(body['key'], values)
         return {'account': key.account, 'livemode': key.livemode, 'revoked': key.revoked,

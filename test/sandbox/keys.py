@@ -20,6 +20,7 @@ class Key:
     account: str = DEFAULT_ACCOUNT
     revoked: bool = False
     forbid: List[str] = field(default_factory=list)
+    named: bool = True  # whether a refusal names the account (unconfirmed)
 
     @property
     def livemode(self) -> bool:
@@ -66,10 +67,11 @@ def authorise(key: Key, method: str, path: str) -> None:
         if verb == method and (path == root or path.startswith(root + '/')):
             resource = root.split('/')[2].rstrip('s')
             right = 'read' if method == 'GET' else 'write'
+            where = f" on account '{key.account}'" if key.named else ''
             raise StripeError(
                 403, f"The provided key '{key.masked}' does not have the required permissions for "
-                f"this endpoint on account '{key.account}'. Having the 'rak_{resource}_{right}' "
-                'permission would allow this request to continue.')
+                f"this endpoint{where}. Having the 'rak_{resource}_{right}' permission would allow "
+                'this request to continue.')
 
 
 def _credentials(authorization: Optional[str]) -> str:

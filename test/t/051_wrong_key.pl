@@ -260,7 +260,53 @@ is(statuses($node, 'app', "code = '$code'"), "$code pending", 'it waits');
 
 $sandbox->control('POST', 'keys', { key => $restricted, forbid => ['GET /v1/account'] });
 all_synced('a key that may write, but not read its account');
-like(checked('account'), qr/^warn\|the key may not read its account/, 'is warned of');
+like(checked('account'), qr/^warn\|the key may not read its account: taken for acct_sandbox00000001/,
+    'is warned of, the account known by the refusal');
+
+# Another account's, or one whose account nothing tells.
+my $rebind = 'Set the former key again, or SELECT stripe_sync_rebind();';
+my $unnamed = 'rk_test_unnamed012345abcd';
+my %unread = (forbid => ['GET /v1/account']);
+$mark = $sandbox->mark;
+$sandbox->control('POST', 'keys', { key => $elsewhere, %unread });
+set_key($elsewhere);
+blocked_is('a key of another account that may not read it', sqlstate => 'SY004',
+    message => 'the Stripe key opens account acct_elsewhere,'
+      . ' this database is in step with acct_sandbox00000001',
+    detail => "Pushing would write this database's codes to another account.",
+    hint => $rebind);
+$sandbox->control('POST', 'keys', { key => $unnamed, named => \0, %unread });
+set_key($unnamed);
+blocked_is('a key whose account nothing tells', sqlstate => 'SY004',
+    message => 'the Stripe key has changed and may not read its account',
+    detail => "Another account's key would write this database's codes there.",
+    hint => "Allow the restricted key to read the account. Or: $rebind");
+is(scalar(grep { $_->{path} ne '/v1/account' } $sandbox->requests(since => $mark)), 0,
+    'neither was asked for more than its account');
+$node->safe_psql('app', 'SELECT stripe_sync_rebind()');
+all_synced('what the user vouches for');
+$node->restart;
+all_synced('and stays so with the same key');
+
+# Bound by that key alone: no other is known to be of the same account.
+$node->safe_psql('app', 'UPDATE stripe_sync.installation SET account = NULL');
+$node->restart;
+all_synced('known by the key alone');
+is(checked('account'),
+    'warn|the key may not read its account: it is known by the key alone'
+      . '|Allow the restricted key to read the account.',
+    'is warned of');
+$sandbox->control('POST', 'keys', { key => $elsewhere, forbid => [] });
+set_key($elsewhere);
+blocked_is('a key beside one whose account was not known', sqlstate => 'SY004',
+    message => 'the Stripe key has changed, and the former one might not read its account',
+    detail => 'Whether acct_elsewhere is the account this database is in step with'
+      . " can't be told.",
+    hint => $rebind);
+set_key($unnamed);
+$sandbox->control('POST', 'keys', { key => $unnamed, forbid => [] });
+all_synced('the same key, which may read its account now');
+is(checked('account'), 'ok|acct_sandbox00000001|', 'from now on it is known');
 set_key($KEY);
 
 # --- no worker ------------------------------------------------------------------------------------

@@ -40,6 +40,10 @@ class AuthenticationTest(SandboxTest):
         message = self.refused('POST', 'coupons', {'percent_off': 1}, status=403)['message']
         self.assertIn('rak_coupon_write', message)
         self.assertIn('acct_x', message)
+        self.control('POST', 'keys', {'key': KEY, 'named': False})
+        message = self.refused('POST', 'coupons', {'percent_off': 1}, status=403)['message']
+        self.assertIn('rak_coupon_write', message)
+        self.assertNotIn('acct_x', message)
         self.refused('POST', 'coupons/C', {'name': 1}, status=403)
         self.refused('GET', 'account', status=403)
         self.get('coupons')
