@@ -58,7 +58,7 @@ foreach my $name (sort keys %faults)
     }
 }
 my $mark = $sandbox->mark;
-insert_codes($node, 'app', @codes);
+insert_various($node, 'app', @codes);
 await_codes($node, 'app', scalar(@codes) . ' codes arrive, one fault each on the way', @codes);
 my @unused = grep { !$_->{hits} } @{ $sandbox->control('GET', 'faults')->{faults} };
 is(scalar @unused, 0, 'and every fault was met');
@@ -86,7 +86,7 @@ $sandbox->clear_faults;
 # --- Retry-After ----------------------------------------------------------------------------------
 
 fault_for('LIMITED', 'A', 'status', status => 429, headers => { 'Retry-After' => '2' });
-insert_codes($node, 'app', 'LIMITED');
+insert_various($node, 'app', 'LIMITED');
 my $coupon;
 await('it is under way',
     sub {
@@ -108,11 +108,11 @@ is($tries[0]{idempotency_key}, $tries[1]{idempotency_key}, 'under the same key')
 # --- stalled requests -----------------------------------------------------------------------------
 
 fault_for('STALLED', 'A', 'stall_before_headers');
-insert_codes($node, 'app', 'STALLED');
+insert_various($node, 'app', 'STALLED');
 await('a request stalls', sub { return ($sandbox->stalled == 1, $sandbox->stalled . ' stalled') });
 my @others = map { "BESIDE-$_" } 1 .. 10;
 my $began = time;
-insert_codes($node, 'app', @others);
+insert_various($node, 'app', @others);
 await_codes($node, 'app', 'ten other codes go by', @others);
 cmp_ok(time - $began, '<', 5, 'without waiting for it');
 is(statuses($node, 'app', "code = 'STALLED'"), 'STALLED pending', 'it is still pending');
@@ -138,7 +138,7 @@ foreach my $which (sort keys %paths)
     fault_for("NOANSWER-$which", $which, 'stall_before_headers', execute => \1);
     fault_for("HALFANSWER-$which", $which, 'stall_in_body');
 }
-insert_codes($node, 'app', @codes);
+insert_various($node, 'app', @codes);
 await_codes($node, 'app', 'the answers never come, the codes do', @codes);
 pushed_once($node, 'app', $sandbox, 'once', @codes);
 

@@ -21,7 +21,7 @@ attach($node, 'app');
 # --- calls that wait ------------------------------------------------------------------------------
 
 $sandbox->fault('stall_before_headers', match => { method => 'POST', contains => 'WAITED' });
-insert_codes($node, 'app', 'WAITED');
+insert_various($node, 'app', 'WAITED');
 foreach my $call ('stripe_sync_wait()', 'stripe_sync_promo()', "stripe_sync_promo('WAITED')")
 {
     my $began = time;
@@ -58,7 +58,7 @@ my $longest = 0;
 foreach my $code (@lost)
 {
     my $began = time;
-    $session->query_safe(insert_codes_sql($code));
+    $session->query_safe(insert_various_sql($code));
     $longest = time - $began if time - $began > $longest;
 }
 $session->quit;
@@ -91,7 +91,7 @@ foreach my $death ('KILLED', 'TERMINATED')
         $sandbox->fault('stall_before_headers', execute => \1, match => \%match);
     }
     my @codes = map { "$death-$_" } sort keys %paths;
-    insert_codes($node, 'app', @codes);
+    insert_various($node, 'app', @codes);
     await("$death: two requests are under way",
         sub { return ($sandbox->stalled == 2, $sandbox->stalled) });
     my $pid = worker_pid($node, 'app');
@@ -127,11 +127,11 @@ foreach my $try (1 .. 3)
 {
     $node->safe_psql('app', 'SELECT stripe_sync_stop()');
     await_query($node, 'app', 'SELECT count(*) FROM stripe_sync.running_worker', '0', 'none runs');
-    $session->query_safe(insert_codes_sql("BEFORE-$try"));
+    $session->query_safe(insert_various_sql("BEFORE-$try"));
     $node->safe_psql('app', 'SELECT stripe_sync_start()');
     await_codes($node, 'app', 'one begins', "BEFORE-$try");
     my $began = time;
-    $session->query_safe(insert_codes_sql("AFTER-$try"));
+    $session->query_safe(insert_various_sql("AFTER-$try"));
     await_codes($node, 'app', 'it takes what comes then', "AFTER-$try");
     $shortest = time - $began if time - $began < $shortest;
 }

@@ -53,7 +53,7 @@ sub patiently
 }
 
 fault_at('claimed 0 error');
-insert_codes($node, 'app', 'PROBE');
+insert_various($node, 'app', 'PROBE');
 $node->poll_query_until('app', "SELECT sync_status = 'synced' FROM promo_codes")
   or BAIL_OUT('no code is pushed');
 if (-e $fault)
@@ -83,7 +83,7 @@ foreach my $case (@cases)
     $worker = worker_pid($node, 'app') if $mistake;
     fault_at("$point $skip $action");
     # its own outcome may get lost
-    patiently(insert_codes_sql($code) . ' ON CONFLICT (code) DO NOTHING');
+    patiently(insert_various_sql($code) . ' ON CONFLICT (code) DO NOTHING');
     await("$action at $point after $skip",
         sub {
             my $seen = patiently("SELECT sync_status FROM promo_codes WHERE code = '$code'");

@@ -1,13 +1,15 @@
-# Several sessions change the same few codes at random while Stripe fails, the worker and the server
-# die and Stripe forgets idempotency keys at random: no statement of the application fails, and in the
-# end Stripe holds what the rows say.
+# Several sessions change the same few codes at random, their terms too, while Stripe fails, the worker
+# and the server die and Stripe forgets idempotency keys at random: no statement of the application
+# fails, and in the end Stripe holds what the rows say, and nothing twice.
 
 use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 
+use List::Util qw(shuffle);
 use StripeSync;
+use StripeSync::Offer qw(other_terms rows_of);
 use StripeSync::Sandbox;
 use Test::More;
 
@@ -29,13 +31,18 @@ attach($node, 'app');
 
 my @codes = map { sprintf 'STORM-%02d', $_ } 1 .. 12;
 
-# One change of one code. What is inserted has the same terms always: changed ones are refused.
+# One change of one code.
 sub change
 {
     my ($code) = @_;
-    my $insert = insert_codes_sql($code);
+    my $insert = insert_various_sql($code);
+    my $value = (5, 7.5, 20, 33.33)[ rand 4 ];
+    my $uses = ('NULL', 10, 500)[ rand 3 ];
     my @changes = (
         ("UPDATE promo_codes SET is_active = NOT is_active WHERE code = '$code'") x 5,
+        ("UPDATE promo_codes SET discount_value = $value WHERE code = '$code'") x 2,
+        "UPDATE promo_codes SET max_uses = $uses WHERE code = '$code'",
+        "UPDATE promo_codes SET discount_type = 'fixed', discount_value = $value, max_uses = $uses WHERE code = '$code'",
         "UPDATE promo_codes SET description = 'text " . int(rand 1000) . "' WHERE code = '$code'",
         "UPDATE promo_codes SET notes = 'touched' WHERE code = '$code'",
         "UPDATE promo_codes SET sync_status = 'pending' WHERE code = '$code'",
@@ -77,7 +84,7 @@ sub misbehave
     return;
 }
 
-# Between rounds, when no session is in a transaction, while the worker is in the middle of its work.
+# Any session may be in a transaction, and the worker in the middle of its work.
 sub disaster
 {
     my ($kind) = @_;
@@ -86,87 +93,135 @@ sub disaster
         $node->stop('immediate');
         $node->start;
     }
-    elsif ($kind eq 'kill' || $kind eq 'terminate')
+    elsif ($kind eq 'clock')
     {
-        my $pid = try_query($node, 'app', 'SELECT pid FROM stripe_sync.running_worker');
-        kill $kind eq 'kill' ? 'KILL' : 'TERM', $pid if $pid;
-        await_worker($node, 'app', "after a $kind another worker serves", $pid) if $pid;
+        $sandbox->control('POST', 'clock', { advance => 25 * 3600 });
     }
     else
     {
-        $sandbox->control('POST', 'clock', { advance => 25 * 3600 });
+        my $pid = worker_pid($node, 'app');
+        kill $kind eq 'kill' ? 'KILL' : 'TERM', $pid;
+        await_worker($node, 'app', "after a $kind another worker serves", $pid);
     }
     return;
 }
 
-sub sessions
+my @sessions;
+
+sub begin_sessions
 {
-    return map {
+    @sessions = map {
         $node->background_psql('app', extra_params => [ '-U', 'app_owner' ], on_error_stop => 0)
     } 1 .. 4;
+    return;
 }
 
-my @sessions = sessions();
+# What the sessions were told since the last call. `lost`: the server ended them, maybe.
 my @failed;
-my %disasters;
-foreach my $round (1 .. 25)
+
+sub listen_to_sessions
 {
-    misbehave() foreach 1 .. 2;
-    if ($round % 5 == 0)
+    my ($lost) = @_;
+    foreach my $session (@sessions)
     {
-        my $kind = ('shutdown', 'kill', 'terminate', 'clock')[ rand 4 ];
-        $disasters{$kind}++;
-        $_->quit foreach @sessions;
-        disaster($kind);
-        @sessions = sessions();
+        eval { $session->query('SELECT 1'); 1 } or $lost or die $@;
+        push @failed, grep { /ERROR|WARNING|FATAL/ } split /\n/, $session->{stderr};
+        $session->{stderr} = '';
     }
+    return unless $lost;
+    # psql leaves a server that has ended it
+    eval { $_->quit } foreach @sessions;
+    begin_sessions();
+    return;
+}
+
+# Each kind in the midst of a round and between two, in any order.
+my @kinds = qw(shutdown kill terminate clock);
+my @disasters = shuffle map { ( [ $_, 'in a round' ], [ $_, 'after one' ] ) } @kinds;
+my %came;
+begin_sessions();
+foreach my $round (1 .. 24)
+{
+    my ($kind, $when) = $round % 3 == 0 ? @{ $disasters[ $round / 3 - 1 ] } : ('', '');
+    my $lost = $kind eq 'shutdown' || $kind eq 'kill';
+    misbehave() foreach 1 .. 2;
     # All of them at once, then wait for each.
+    my $mark = $sandbox->mark;
     foreach my $session (@sessions)
     {
         $session->{stdin} .= join '', map { transaction() } 1 .. 4;
         $session->{run}->pump_nb;
     }
-    foreach my $session (@sessions)
+    if ($when eq 'in a round')
     {
-        $session->query('SELECT 1');
-        push @failed, grep { /ERROR|WARNING|FATAL/ } split /\n/, $session->{stderr};
-        $session->{stderr} = '';
+        await("$kind in round $round: the worker is at its work",
+            sub { my $sent = $sandbox->requests(since => $mark); return ($sent > 0, $sent) });
+        disaster($kind);
     }
+    listen_to_sessions($lost && $when eq 'in a round');
+    if ($when eq 'after one')
+    {
+        disaster($kind);
+        listen_to_sessions($lost);
+    }
+    $came{$kind}++ if $kind;
 }
 $_->quit foreach @sessions;
-diag('disasters: ' . join ', ', map { "$_ $disasters{$_}" } sort keys %disasters);
-# Two sessions may disagree under REPEATABLE READ whether we are there or not.
-@failed = grep { !/could not serialize access|current transaction is aborted/ } @failed;
+is_deeply(\%came, { map { $_ => 2 } @kinds }, 'each kind of disaster came in a round and after one');
+# Two sessions may disagree under REPEATABLE READ whether we are there or not; a server that dies says so.
+@failed = grep { !/could not serialize access|current transaction is aborted|^(?:psql:\S+: )?(?:WARNING|FATAL): +terminating connection/ } @failed;
 is(join("\n", @failed), '', 'no statement of the application failed');
 
 $sandbox->clear_faults;
-is($node->safe_psql('app', "SELECT stripe_sync_wait('120 s')"), 't',
-    'the storm over, nothing is pending');
-await_synced($node, 'app', 'nor in the rows');
+# Rows against Stripe: a row that is on has one code that is on, its own, with its terms; any other text
+# has none.
+sub as_the_rows_say
+{
+    my ($what) = @_;
+    is($node->safe_psql('app', "SELECT stripe_sync_wait('120 s')"), 't', "$what: nothing is pending");
+    await_synced($node, 'app', "$what: nor in the rows");
+    my $rows = rows_of($node, 'app', @codes);
+    my %coupons = map { $_->{id} => $_ } $sandbox->objects('coupons');
+    my %history = map { $_ => 1 } split /\n/,
+      $node->safe_psql('app', 'SELECT promotion_code_id FROM stripe.promo_history');
+    foreach my $code (@codes)
+    {
+        my $row = $rows->{$code};
+        my @there = $sandbox->codes($code);
+        my @on = grep { $_->{active} } @there;
+        my $on = join ' ', map { $_->{id} } @on;
+        my @wrong;
+        push @wrong, "Stripe has on: $on" if $on ne ($row && $row->{is_active} ? $row->{stripe_promotion_code_id} // 'none' : '');
+        push @wrong, "status $row->{sync_status}: " . ($row->{sync_error} // '') if $row && $row->{sync_status} ne 'synced';
+        push @wrong, map { other_terms($row, $_, $coupons{ $row->{stripe_coupon_id} }) } @on if $row && !@wrong;
+        push @wrong, map { "the history has not $_" } grep { !$history{$_} } map { $_->{id} } @there;
+        is(join("\n", @wrong), '', "$what: $code: Stripe holds what the row says") or story($code);
+    }
+    return;
+}
+as_the_rows_say('the storm over');
+$node->safe_psql('app', 'UPDATE promo_codes SET is_active = true', @owner);
+as_the_rows_say('all switched on');
 
-# Rows against Stripe: a row that is on has one code that is on, its own; any other text has none.
-my %rows;
-foreach my $line (split /\n/, $node->safe_psql('app', <<'END'))
-SELECT code, coalesce(sync_status, ''), is_active, coalesce(stripe_promotion_code_id, ''),
-  coalesce(stripe_coupon_id, ''), description, coalesce(split_part(sync_error, E'\n', 1), '')
-FROM promo_codes
-END
+# Nothing is there twice, nor left over without a reason: what a row got next had other terms.
+sub terms
 {
-    my ($code, @row) = split /\|/, $line, -1;
-    $rows{$code} = \@row;
+    my ($coupon, $code) = @_;
+    return join ' ', map { $_ // '-' } @$coupon{qw(percent_off amount_off currency duration duration_in_months)},
+      $code ? @$code{qw(max_redemptions expires_at)} : ();
 }
-my %names = map { $_->{id} => $_->{name} } $sandbox->objects('coupons');
-foreach my $code (@codes)
+my (%before, @twice);
+my %coupons = map { $_->{id} => $_ } $sandbox->objects('coupons');
+foreach my $object (reverse($sandbox->objects('coupons')), reverse($sandbox->objects('promotion_codes')))
 {
-    my ($status, $active, $id, $coupon, $description, $error) = @{ $rows{$code} // [] };
-    my $on = join ' ', map { $_->{id} } grep { $_->{active} } $sandbox->codes($code);
-    my @wrong;
-    push @wrong, "Stripe has on: $on" if $on ne (($active // 'f') eq 't' ? $id : '');
-    push @wrong, "status $status: $error" if ($status // 'synced') ne 'synced';
-    push @wrong, "in Stripe it is named $names{$coupon}, not $description"
-      if $coupon && $names{$coupon} ne $description;
-    is(join("\n", @wrong), '', "$code: Stripe holds what the row says") or story($code);
+    my $of = "$object->{object} of $object->{metadata}{stripe_sync_row}";
+    my $terms = $object->{object} eq 'coupon' ? terms($object) : terms($coupons{ $object->{promotion}{coupon} }, $object);
+    push @twice, "$of: $object->{id}: $terms" if ($before{$of} // '') eq $terms;
+    $before{$of} = $terms;
 }
+is(join("\n", @twice), '', 'nothing was made twice');
+my %sold = map { $_->{promotion}{coupon} => 1 } $sandbox->objects('promotion_codes');
+diag(sprintf '%d coupons, of which %d never got a code', scalar keys %coupons, scalar grep { !$sold{$_} } keys %coupons);
 is($node->safe_psql('app', <<'END'), '0', 'no lease and no open operation is left') or story('');
 SELECT count(*) FROM stripe_sync.promo_state WHERE lease IS NOT NULL OR in_flight IS NOT NULL
 END

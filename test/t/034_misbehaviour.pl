@@ -19,7 +19,7 @@ create_application($node, 'app');
 my @owner = (extra_params => [ '-U', 'app_owner' ]);
 $node->safe_psql('app', 'DELETE FROM promo_codes', @owner);
 attach($node, 'app');
-insert_codes($node, 'app', 'BEFORE');
+insert_various($node, 'app', 'BEFORE');
 await_codes($node, 'app', 'one code arrives', 'BEFORE');
 
 my $worker = worker_pid($node, 'app');
@@ -74,7 +74,7 @@ foreach my $name (sort keys %faults)
     }
 }
 my $before = memory();
-insert_codes($node, 'app', @codes);
+insert_various($node, 'app', @codes);
 await_codes($node, 'app', scalar(@codes) . ' codes arrive, whatever came in place of an answer', @codes);
 my @unused = map { "$_->{fault} $_->{match}{contains}" }
   grep { !$_->{hits} } @{ $sandbox->control('GET', 'faults')->{faults} };

@@ -19,7 +19,7 @@ my @owner = (extra_params => [ '-U', 'app_owner' ]);
 $node->safe_psql('app', 'DELETE FROM promo_codes', @owner);
 my $price = $sandbox->price($sandbox->product('plan'), 2000);
 attach($node, 'app', "currency => 'usd', duration => 'forever', monthly_price => '$price'");
-insert_codes($node, 'app', 'OLD-1', 'OLD-2', 'OLD-3');
+insert_various($node, 'app', 'OLD-1', 'OLD-2', 'OLD-3');
 await_codes($node, 'app', 'three codes are in step', 'OLD-1', 'OLD-2', 'OLD-3');
 
 sub health
@@ -69,7 +69,7 @@ is_deeply([ @$all_good{qw(status pending next_in end_in)} ], [ 'ok', 0, undef, u
 
 $sandbox->fault('reset_before', times => 0);
 my @lost = map { "LOST-$_" } 1 .. 40;
-insert_codes($node, 'app', @lost);
+insert_various($node, 'app', @lost);
 my $health = await_health('Stripe is down: health says so', 'down', qr/Stripe/);
 is($health->{pending}, 40, 'how many wait');
 ok($health->{waits}, 'since when');
@@ -96,7 +96,7 @@ foreach my $headers (undef, { 'Retry-After' => '20' })
     my $mark = $sandbox->mark;
     $sandbox->fault('status', status => 429, times => $times, $headers ? (headers => $headers) : (),
         match => { method => 'POST' });
-    insert_codes($node, 'app', @codes);
+    insert_various($node, 'app', @codes);
     if ($headers)
     {
         $health = await_health("$what: health says so", 'degraded', qr/limits requests/);
@@ -120,7 +120,7 @@ cmp_ok($node->safe_psql('app', 'SELECT requests_per_second FROM stripe_sync.work
 # --- the key is revoked, and valid again ----------------------------------------------------------
 
 $sandbox->control('POST', 'keys', { key => $KEY, revoked => \1 });
-insert_codes($node, 'app', 'REVOKED-1', 'REVOKED-2');
+insert_various($node, 'app', 'REVOKED-1', 'REVOKED-2');
 $health = await_health('the key is revoked: health says so', 'down', qr/the API key has expired/);
 is($health->{pending}, 2, 'two wait');
 cmp_ok($health->{next_in}, '<=', 60, 'the next try is known');
@@ -133,15 +133,15 @@ pushed_once($node, 'app', $sandbox, 'once', 'REVOKED-1', 'REVOKED-2');
 
 # Each: what is forbidden, a change that needs it, one that does not.
 my @permissions = (
-    [ 'POST /v1/coupons', insert_codes_sql('NEEDS-COUPONS'),
+    [ 'POST /v1/coupons', insert_various_sql('NEEDS-COUPONS'),
         "UPDATE promo_codes SET is_active = false WHERE code = 'OLD-1'", 'OLD-1' ],
-    [ 'POST /v1/promotion_codes', insert_codes_sql('NEEDS-CODES'),
+    [ 'POST /v1/promotion_codes', insert_various_sql('NEEDS-CODES'),
         "UPDATE promo_codes SET description = 'renamed' WHERE code = 'OLD-2'", 'OLD-2' ],
-    [ 'GET /v1/prices', <<'END', insert_codes_sql('NO-PRICE'), 'NO-PRICE' ],
+    [ 'GET /v1/prices', <<'END', insert_various_sql('NO-PRICE'), 'NO-PRICE' ],
 INSERT INTO promo_codes (code, description, discount_type, custom_monthly_price)
 VALUES ('NEEDS-PRICES', 'NEEDS-PRICES', 'custom_price', 5)
 END
-    [ 'GET /v1/account', undef, insert_codes_sql('NO-ACCOUNT'), 'NO-ACCOUNT' ]);
+    [ 'GET /v1/account', undef, insert_various_sql('NO-ACCOUNT'), 'NO-ACCOUNT' ]);
 foreach my $case (@permissions)
 {
     my ($forbidden, $needs, $goes_on, $code) = @$case;
@@ -172,10 +172,10 @@ pushed_once($node, 'app', $sandbox, 'what waited arrived once', 'NEEDS-COUPONS',
 my @stalled = map { "STALLED-$_" } 1 .. 4;
 $sandbox->fault('stall_before_headers', times => 2, match => { method => 'POST', contains => 'STALLED' });
 $sandbox->fault('stall_in_body', times => 2, match => { method => 'POST', contains => 'STALLED' });
-insert_codes($node, 'app', @stalled);
+insert_various($node, 'app', @stalled);
 await('as many requests stall as may be under way',
     sub { return ($sandbox->stalled == 4, $sandbox->stalled) }, 60);
-insert_codes($node, 'app', 'BESIDE');
+insert_various($node, 'app', 'BESIDE');
 await_query($node, 'app', "SELECT sync_status FROM promo_codes WHERE code = 'BESIDE'", 'synced',
     'another row goes on long before they time out', 60);
 is($sandbox->stalled, 4, 'while they stall');
@@ -192,7 +192,7 @@ foreach my $path ('/v1/coupons', '/v1/promotion_codes')
     my $code = 'PRUNED' . ($path =~ s{\W|_}{-}gr);
     my $lost = $sandbox->fault('reset_after', match => { method => 'POST', path => $path, contains => $code });
     $sandbox->fault('reset_before', times => 0, match => { method => 'GET' });
-    insert_codes($node, 'app', $code);
+    insert_various($node, 'app', $code);
     await("POST $path is done, its answer lost",
         sub { my $hits = $sandbox->hits($lost); return ($hits == 1, $hits) }, 60);
     $sandbox->control('POST', 'clock', { advance => 25 * 3600 });

@@ -109,7 +109,7 @@ my %refused = (
     untrusted => qr/unable to get local issuer certificate|self.signed certificate/,
     name => qr/no alternative certificate subject name matches target (?:host name|ipv4 address) '127\.0\.0\.1'/i,
     expired => qr/certificate has expired/);
-insert_codes($node, 'app', 'FIRST');
+insert_various($node, 'app', 'FIRST');
 foreach my $certificate ('untrusted', 'name', 'expired')
 {
     serve($certificate);
@@ -129,7 +129,7 @@ await_codes($node, 'app', 'a server that can prove who it is gets them', 'FIRST'
 
 my $mark = $sandbox->mark;
 serve('untrusted');
-insert_codes($node, 'app', 'SECOND');
+insert_various($node, 'app', 'SECOND');
 await_query($node, 'app', <<'END', 'down true', 'an impostor later: health is down and says why', 120);
 SELECT status || ' ' || (reason ~ 'certificate') FROM stripe_sync_health
 END
@@ -142,7 +142,7 @@ await_codes($node, 'app', 'another authority is taken by a reload', 'SECOND');
 $node->safe_psql('postgres', "ALTER SYSTEM SET stripe_sync.ca_file = '$dir/trusted.pem'");
 $node->reload;
 serve('renewed');
-insert_codes($node, 'app', 'THIRD');
+insert_various($node, 'app', 'THIRD');
 await_codes($node, 'app', 'and so is the former', 'THIRD');
 pushed_once($node, 'app', $sandbox, 'each arrived once', 'FIRST', 'SECOND', 'THIRD');
 

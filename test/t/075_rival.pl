@@ -90,9 +90,9 @@ is(sql('SELECT stripe_sync_wait()'), 't', '(all is sent)');
 is(sql('SELECT newest_event IS NOT NULL FROM stripe_sync.installation'), 't', 'the place is remembered');
 
 # What people do in the dashboard, and other programs, is no rival.
-my $code1 = $sandbox->code('CODE1');
-$sandbox->api('POST', "/v1/promotion_codes/$code1->{id}", { 'metadata[note]' => 'by hand' });
-$sandbox->api('POST', "/v1/coupons/$code1->{promotion}{coupon}", { name => 'By hand' });
+my $code2 = $sandbox->code('CODE2');
+$sandbox->api('POST', "/v1/promotion_codes/$code2->{id}", { 'metadata[note]' => 'by hand' });
+$sandbox->api('POST', "/v1/coupons/$code2->{promotion}{coupon}", { name => 'By hand' });
 my $before = $sandbox->requests(@events);
 await('those events are read', sub {
     switch_code('CODE5', 'NOT is_active');
@@ -108,7 +108,7 @@ snapshot();
 my @later = map { "LATER$_" } 1 .. 70;
 insert_codes($node, 'app', @later);
 await_codes($node, 'app', 'the original goes on, for more than a page of events', @later);
-$sandbox->api('POST', "/v1/promotion_codes/$code1->{id}", { 'metadata[note]' => 'by hand again' });
+$sandbox->api('POST', "/v1/promotion_codes/$code2->{id}", { 'metadata[note]' => 'by hand again' });
 restore();
 is(sql('SELECT host = (SELECT h.host FROM stripe_sync.here() h) FROM stripe_sync.installation'), 't',
     '(restored where it was, it can not tell by itself)');

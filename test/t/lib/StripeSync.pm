@@ -12,12 +12,14 @@ use Exporter qw(import);
 use File::Basename qw(dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use StripeSync::Offer qw(insert_various_sql other_terms rows_of);
 use StripeSync::Sandbox;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
-  $KEY start_cluster create_application attach insert_codes insert_codes_sql
+  $KEY start_cluster create_application attach
+  insert_codes insert_codes_sql insert_various insert_various_sql
   statuses row worker_pid try_query
   await await_query await_synced await_codes await_worker
   literal error_of error_is pushed_once finish
@@ -97,6 +99,14 @@ sub insert_codes
 {
     my ($node, $db, @codes) = @_;
     $node->safe_psql($db, insert_codes_sql(@codes), extra_params => [ '-U', 'app_owner' ]);
+    return;
+}
+
+# The same with various terms.
+sub insert_various
+{
+    my ($node, $db, @codes) = @_;
+    $node->safe_psql($db, insert_various_sql(@codes), extra_params => [ '-U', 'app_owner' ]);
     return;
 }
 
@@ -267,30 +277,27 @@ sub error_is
     return;
 }
 
-# Exactly one coupon and one promotion code in Stripe for each of these rows, and on.
+# Exactly one coupon and one promotion code in Stripe for each of these rows, on, and with its terms.
 sub pushed_once
 {
     my ($node, $db, $sandbox, $what, @codes) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $rows = rows_of($node, $db, @codes);
+    my %prices = map { $_->{id} => $_ } $sandbox->objects('prices');
     my @coupons = $sandbox->objects('coupons');
     my @promotion_codes = $sandbox->objects('promotion_codes');
     my @wrong;
     foreach my $code (@codes)
     {
-        my $row = row($node, $db, <<"END");
-SELECT id, stripe_coupon_id, stripe_promotion_code_id FROM promo_codes WHERE code = '$code'
-END
-        my $mark = "public.promo_codes/$row->{id}";
-        my $of_row = sub { ($_[0]{metadata}{stripe_sync_row} // '') eq $mark };
-        my $coupon = join ' ', map { $_->{id} } grep { $of_row->($_) } @coupons;
+        my $row = $rows->{$code} // die "no row $code";
+        my @of_row = grep { ($_->{metadata}{stripe_sync_row} // '') eq "public.promo_codes/$row->{id}" } @coupons;
         my @same_text = grep { lc $_->{code} eq lc $code } @promotion_codes;
-        my $promotion_code = join ' ',
-          map { $_->{id} } grep { $of_row->($_) && $_->{active} } @same_text;
-        my $all = @same_text;
-        push @wrong, "$code: coupons: $coupon, promotion codes: $promotion_code (of $all)"
-          if $coupon ne ($row->{stripe_coupon_id} // 'none')
-          || $promotion_code ne ($row->{stripe_promotion_code_id} // 'none')
-          || $all != 1;
+        my ($shown, $there) = map { join ' ', @$_ }
+          [ map { $_ // 'none' } @$row{qw(stripe_coupon_id stripe_promotion_code_id)} ],
+          [ map { $_->{id} } @of_row, @same_text ];
+        push @wrong, $shown eq $there
+          ? map { "$code: $_" } other_terms($row, @same_text, @of_row, $prices{ $row->{monthly_price} // '' })
+          : "$code: Stripe has $there, the row $shown";
     }
     is(join("\n", @wrong), '', $what);
     return;
