@@ -69,14 +69,14 @@ void PromoHistory::insert(const std::string& table, const PromoJob& job, const s
 }
 
 void PromoHistory::record(PromoJob& job, const std::string& account, const std::string& mode) {
-  const Observed& seen = job.observed;
+  Observed& seen = job.observed;
   const bool another = seen.code && seen.code->id != job.recorded;
-  if (job.replaced.empty() && !another) return;
+  if (seen.replaced.empty() && !another) return;
   const auto failed = in_subtransaction([&] {
     const HistoryTable history = history_table();
     as_history_owner(history, [&] {
-      std::size_t revision = seen.predecessors.size() - job.replaced.size();
-      for (const Replaced& entry : job.replaced)
+      std::size_t revision = seen.predecessors.size() - seen.replaced.size();
+      for (const Replaced& entry : seen.replaced)
         insert(history.name, job, account, mode, ++revision, entry, true);
       if (another)
         insert(history.name, job, account, mode, seen.predecessors.size() + 1,
@@ -87,8 +87,9 @@ void PromoHistory::record(PromoJob& job, const std::string& account, const std::
   if (failed) {
     log_error(LOG, *failed);
     promo_state::note_error("history", *failed);
+    return;
   }
-  job.replaced.clear();
+  seen.replaced.clear();
   if (seen.code) job.recorded = seen.code->id;
 }
 

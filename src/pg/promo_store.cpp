@@ -247,7 +247,7 @@ Saved SpiPromoStore::save(PromoJob& job, const Decision& decision) {
   const auto failed = in_extension_transaction(
       [&] { as_errors([&] { saved = save_in_transaction(job, decision); }); });
   if (failed && may_pass(*failed)) {
-    job.replaced = before.replaced;
+    job.observed = before.observed;
     job.recorded = before.recorded;
     job.holds = before.holds;
     return Saved::busy;
@@ -265,6 +265,7 @@ Saved SpiPromoStore::save_in_transaction(PromoJob& job, const Decision& decision
   if (*generation != job.generation) {
     // What was decided on the old row is not sent.
     if (decision.send && decision.send->writes()) job.unsettled.reset();
+    history_.record(job, account_, mode_);
     promo_state::let_go(job);
     look_from_the_start();
     tell(job);
@@ -276,13 +277,13 @@ Saved SpiPromoStore::save_in_transaction(PromoJob& job, const Decision& decision
 }
 
 void SpiPromoStore::write(PromoJob& job, const promo_state::Step& step) {
+  history_.record(job, account_, mode_);
   promo_state::write(job, step);
   tell(job);
 }
 
 // What others of the database learn from a step.
 void SpiPromoStore::tell(PromoJob& job) {
-  history_.record(job, account_, mode_);
   const std::string holds = job.observed.sells();
   if (!job.holds.empty() && !same_code(job.holds, holds)) promo_state::wake_for(job, job.holds);
   job.holds = holds;

@@ -42,7 +42,7 @@ void retire(Situation& s) {
   Replaced replaced{code, s.observed.coupon, ""};
   if (const Desired* desired = std::get_if<Desired>(&s.mapped); desired && s.observed.coupon)
     replaced.why = side_by_side(reasons_to_replace(*desired, *s.observed.coupon, code));
-  s.replaced.push_back(std::move(replaced));
+  s.observed.replaced.push_back(std::move(replaced));
   s.observed.predecessors.push_back({code.id, code.times_redeemed});
   leave_uses(s, -code.times_redeemed);
   s.observed.code.reset();

@@ -121,6 +121,13 @@ std::string dump_code(const PromotionCode& code) {
   return out.raw("metadata", dump_metadata(code.metadata)).done();
 }
 
+std::string dump_replaced(const Replaced& replaced) {
+  Writer out;
+  if (replaced.coupon) out.raw("coupon", dump_coupon(*replaced.coupon));
+  out.raw("promotion_code", dump_code(replaced.code));
+  return out.text("why", replaced.why).done();
+}
+
 }  // namespace
 
 std::optional<Coupon> Coupon::from(const json::Value& object) {
@@ -187,6 +194,9 @@ std::string Observed::dump() const {
     earlier += (earlier.empty() ? "" : ",") +
                Writer().text("id", one.id).number("redeemed", one.redeemed).done();
   if (!earlier.empty()) out.raw("predecessors", "[" + earlier + "]");
+  std::string untold;
+  for (const Replaced& one : replaced) untold += (untold.empty() ? "" : ",") + dump_replaced(one);
+  if (!untold.empty()) out.raw("replaced", "[" + untold + "]");
   return out.text("unknown_code", unknown_code).done();
 }
 
@@ -203,6 +213,11 @@ Observed Observed::parse(std::string_view text) {
   for (std::size_t i = 0; i < earlier.size(); ++i)
     observed.predecessors.push_back(
         {earlier[i]["id"].text_or(""), earlier[i]["redeemed"].integer().value_or(0)});
+  const json::Value untold = stored.value()["replaced"];
+  for (std::size_t i = 0; i < untold.size(); ++i)
+    if (auto code = PromotionCode::from(untold[i]["promotion_code"]))
+      observed.replaced.push_back(
+          {std::move(*code), Coupon::from(untold[i]["coupon"]), untold[i]["why"].text_or("")});
   observed.unknown_code = stored.value()["unknown_code"].text_or("");
   return observed;
 }

@@ -68,12 +68,20 @@ struct Predecessor {
   std::int64_t redeemed = 0;
 };
 
+/// What the history is to say of a promotion code that was replaced.
+struct Replaced {
+  PromotionCode code;
+  std::optional<Coupon> coupon;
+  std::string why;
+};
+
 /// What Stripe was last seen to hold for a row.
 struct Observed {
   std::optional<Coupon> coupon;  ///< of `code`; without a code: made for the first one
   std::optional<PromotionCode> code;
   std::optional<Coupon> next_coupon;  ///< made for the code's successor
   std::vector<Predecessor> predecessors;
+  std::vector<Replaced> replaced;  ///< of these, what is not in the history yet
   /// The promotion code id that the row carries and that is not this row's in Stripe (unknown
   /// there, or another row's): not asked again.
   std::string unknown_code;
@@ -150,13 +158,6 @@ struct Difference {
 /// "discount: database 50 %, Stripe 40 %; duration: ...".
 std::string side_by_side(const std::vector<Difference>& differences);
 
-/// A promotion code that was replaced in a step, for the history.
-struct Replaced {
-  PromotionCode code;
-  std::optional<Coupon> coupon;
-  std::string why;
-};
-
 /// States of a row (docs/promo-codes.md); `sync_status` is their projection.
 enum class PromoState {
   pending,
@@ -185,10 +186,9 @@ struct Situation {
   Identity identity;
   std::optional<Unsettled> unsettled;
   std::optional<Refused> refused;
-  bool take_over = false;          ///< a conflict was decided: the row is right
-  bool text_taken = false;         ///< somebody was seen to sell the row's text
-  bool text_looked = false;        ///< who sells the row's text is known
-  std::vector<Replaced> replaced;  ///< filled by absorb()
+  bool take_over = false;    ///< a conflict was decided: the row is right
+  bool text_taken = false;   ///< somebody was seen to sell the row's text
+  bool text_looked = false;  ///< who sells the row's text is known
   /// Uses before the first push. `mapped` is made with these and those of all predecessors. Lowered
   /// by absorb() when a code is adopted, by the uses that it has counted itself.
   std::int64_t used_before = 0;

@@ -57,7 +57,6 @@ Effect absorb_into(PromoJob& job, Situation situation, const Operation& operatio
   job.unsettled = std::move(situation.unsettled);
   job.refused = std::move(situation.refused);
   job.text_looked = situation.text_looked;
-  job.replaced.insert(job.replaced.end(), situation.replaced.begin(), situation.replaced.end());
   if (situation.used_before != used_before) job.used_before = situation.used_before;
   if (answer.ok()) job.action = action_of(operation, job);
   return effect;

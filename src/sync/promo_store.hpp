@@ -36,11 +36,10 @@ struct PromoJob {
 
   std::optional<Unsettled> unsettled;
   std::optional<Refused> refused;
-  bool take_over = false;          ///< a conflict was decided: the row is right
-  bool text_looked = false;        ///< known for as long as the push lasts, as is `refused`
-  std::vector<Replaced> replaced;  ///< not in the history yet
-  std::string recorded;            ///< the promotion code that is in the history
-  std::string holds;               ///< the text it was last known to sell in Stripe
+  bool take_over = false;       ///< a conflict was decided: the row is right
+  bool text_looked = false;     ///< known for as long as the push lasts, as is `refused`
+  std::string recorded;         ///< the promotion code that is in the history
+  std::string holds;            ///< the text it was last known to sell in Stripe
   std::int64_t number = 0;      ///< operation number of `unsettled`, or of the write just decided
   bool first_send = false;      ///< nothing was ever sent under `number`
   std::string idempotency_key;  ///< of the write just decided; set by the store

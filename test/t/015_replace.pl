@@ -207,6 +207,18 @@ settled('the history is free again');
 is(sql("SELECT count(*) FROM stripe.promo_history WHERE key = '$ids{b}' AND code = 'CHARLIE'"), 2,
     'the history has what was replaced meanwhile');
 
+# A history that takes nothing holds up no code, and gets later what it lacks.
+sql('ALTER TABLE stripe.promo_history RENAME why_replaced TO why');
+app("UPDATE promo_codes SET max_uses = 70 WHERE id = '$ids{b}'");
+settled('a history that was altered holds nothing up');
+is(sql("SELECT count(*) FROM stripe_sync_errors WHERE subject = 'history' AND message ~ 'why_replaced'"), 1,
+    'the errors say what it lacks');
+sql('ALTER TABLE stripe.promo_history RENAME why TO why_replaced');
+app("UPDATE promo_codes SET max_uses = 60 WHERE id = '$ids{b}'");
+settled('mended, the history is written again');
+is(sql("SELECT string_agg(terms -> 'promotion_code' ->> 'max_redemptions', ' ' ORDER BY revision) FROM stripe.promo_history WHERE key = '$ids{b}' AND code = 'CHARLIE'"),
+    '100 80 70 60', 'and lacks nothing');
+
 sql("UPDATE stripe.promo_history SET times_redeemed = 5 WHERE key = '$ids{a}' AND revision = 1");
 sql("SELECT stripe_sync_detach('promo_codes')");
 sql('DROP EXTENSION stripe_sync; CREATE EXTENSION stripe_sync; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO app_owner');

@@ -269,14 +269,16 @@ TEST(Replace, FromBeginningToEnd) {
   EXPECT_EQ(s.observed.code->id, "promo_2");
   EXPECT_EQ(s.observed.coupon->id, "SUMMER-bbbbbb");
   EXPECT_EQ(s.observed.redeemed_before(), 4);
-  ASSERT_EQ(s.replaced.size(), 1u);
-  EXPECT_EQ(s.replaced[0].code.id, "promo_1");
-  EXPECT_EQ(s.replaced[0].code.times_redeemed, 4);
-  EXPECT_TRUE(contains(s.replaced[0].why, "discount: database 40 %, Stripe 50 %"))
-      << s.replaced[0].why;
+  ASSERT_EQ(s.observed.replaced.size(), 1u);
+  EXPECT_EQ(s.observed.replaced[0].code.id, "promo_1");
+  EXPECT_EQ(s.observed.replaced[0].code.times_redeemed, 4);
+  EXPECT_TRUE(contains(s.observed.replaced[0].why, "discount: database 40 %, Stripe 50 %"))
+      << s.observed.replaced[0].why;
   EXPECT_EQ(steps(plan_promo(s)), "");
   // So it is when mapped anew.
-  s.observed = Observed::parse(s.observed.dump());
+  const std::string stored = s.observed.dump();
+  s.observed = Observed::parse(stored);
+  EXPECT_EQ(s.observed.dump(), stored) << "with what the history does not have yet";
   s.mapped = map_promo(s.row, settings(), catalog(), s.observed.redeemed_before(), now);
   EXPECT_EQ(steps(plan_promo(s)), "");
   EXPECT_EQ(plan_promo(s).end.state, PromoState::synced);
