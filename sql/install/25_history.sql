@@ -5,17 +5,29 @@ CREATE FUNCTION stripe_sync.mirror_schema() RETURNS name
 AS $$
 DECLARE
   schema name := coalesce(nullif(current_setting('stripe_sync.mirror_schema', true), ''), 'stripe');
+  there record;
+  keeper name := (SELECT pg_get_userbyid(e.extowner) FROM pg_extension e WHERE e.extname = 'stripe_sync');
 BEGIN
-  IF EXISTS (SELECT FROM pg_namespace n LEFT JOIN pg_description d ON d.objoid = n.oid AND d.classoid = 'pg_namespace'::regclass
-             WHERE n.nspname = schema AND d.description LIKE 'stripe_sync:%' IS NOT TRUE) THEN
+  SELECT n.nspowner AS owner, d.description LIKE 'stripe_sync:%' AS ours INTO there
+  FROM pg_namespace n LEFT JOIN pg_description d ON d.objoid = n.oid AND d.classoid = 'pg_namespace'::regclass
+  WHERE n.nspname = schema;
+  IF FOUND AND there.ours IS NOT TRUE THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('schema "%s" is not stripe_sync''s', schema),
       DETAIL = 'stripe_sync keeps the history of promotion codes in a schema of its own; the comment on it tells.',
       HINT = format('Set stripe_sync.mirror_schema to another name, or give it over: COMMENT ON SCHEMA %I IS ''stripe_sync: yours'';', schema);
   END IF;
+  -- Anybody who may create schemas could have made it first. Once it is in use its owner is the user's choice.
+  IF FOUND AND NOT (EXISTS (SELECT FROM stripe_sync.attachment) AND to_regclass(format('%I.promo_history', schema)) IS NOT NULL)
+    AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = there.owner AND (r.rolsuper OR r.rolname = keeper
+      OR r.oid = (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database()))) THEN
+    RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('schema "%s" belongs to %s', schema, pg_get_userbyid(there.owner)),
+      DETAIL = 'Its owner would read every promo code, and could change what is known of their uses.',
+      HINT = format('ALTER SCHEMA %I OWNER TO %I; and look at what is in it. Once it is in use, any role may own it.', schema, keeper);
+  END IF;
   RETURN schema;
 END
 $$;
-COMMENT ON FUNCTION stripe_sync.mirror_schema() IS 'Name of the schema of the user''s own tables that we make; raises if somebody else has it';
+COMMENT ON FUNCTION stripe_sync.mirror_schema() IS 'Name of the schema of the user''s own tables that we make; raises if it is somebody else''s';
 
 CREATE FUNCTION stripe_sync.ensure_history() RETURNS regclass
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -247,4 +247,18 @@ error_is(
 $foreign->(q{COMMENT ON SCHEMA stripe IS 'stripe_sync: yours'; SELECT stripe_sync_create_promo_tables();});
 is($foreign->("SELECT to_regclass('stripe.promo_history')"), 'stripe.promo_history', 'given over, it is used');
 
+$node->safe_psql('postgres', 'CREATE ROLE early; CREATE DATABASE taken; GRANT CREATE ON DATABASE taken TO early');
+my $taken = sub { return $node->safe_psql('taken', $_[0]) };
+$taken->(q{SET ROLE early; CREATE SCHEMA stripe; COMMENT ON SCHEMA stripe IS 'stripe_sync: yours';
+  CREATE TABLE stripe.promo_history (promotion_code_id text)});
+$taken->('CREATE EXTENSION stripe_sync');
+error_is(
+    error_of($node, 'taken', 'SELECT stripe_sync_create_promo_tables()'),
+    { sqlstate => 'SY004', message => 'schema "stripe" belongs to early', detail => qr/^Its owner would read/,
+        hint => qr/^ALTER SCHEMA stripe OWNER TO \w+; and look at what is in it/ },
+    'nor is one that somebody made before us');
+$taken->('DROP TABLE stripe.promo_history; ALTER SCHEMA stripe OWNER TO CURRENT_USER; SELECT stripe_sync_create_promo_tables();'
+      . ' ALTER SCHEMA stripe OWNER TO early; SELECT stripe_sync.ensure_history()');
+is($taken->('SELECT stripe_sync.mirror_schema()'), 'stripe', 'in use, it may be given to any role');
+
 finish($node);
