@@ -42,7 +42,7 @@ COMMENT ON FUNCTION stripe_sync.require_fit() IS 'Raises if the loaded library m
 
 CREATE FUNCTION stripe_sync.host() RETURNS bytea
   LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'stripe_sync_host';
-COMMENT ON FUNCTION stripe_sync.host() IS 'Machine id and data directory';
+COMMENT ON FUNCTION stripe_sync.host() IS 'Machine id (a line, empty if there is none) and data directory';
 
 CREATE FUNCTION stripe_sync.here(
   OUT system_identifier text, OUT database oid, OUT host text, OUT timeline integer)

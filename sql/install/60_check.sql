@@ -79,6 +79,9 @@ BEGIN
     CASE WHEN m.reason IS NULL THEN 'ok' ELSE 'fail' END,
     format('extension %s, library %s', e.extversion, stripe_sync.library_version()), m.fix
   FROM pg_extension e LEFT JOIN stripe_sync.misfit m ON true WHERE e.extname = 'stripe_sync';
+  RETURN QUERY SELECT 'machine', 'warn', 'the machine has no id: a copy of the data directory at the same path on another one is not told from the original',
+    'Give it one (systemd-machine-id-setup; for a container mount a file of its own as /etc/machine-id), then SELECT stripe_sync_rebind();'
+  WHERE get_byte(stripe_sync.host(), 0) = ascii(E'\n');
   IF NOT EXISTS (SELECT FROM stripe_sync.attachment) THEN
     RETURN QUERY SELECT 'tables', 'warn', 'no promo table is attached',
       'SELECT * FROM stripe_sync_attach(''promo_codes'', currency => ''usd'', duration => ''once'');';

@@ -20,7 +20,7 @@ SELECT status, reason, mode, account, pending, oldest_unsent, errors, blocked_si
 SELECT count(*) FROM stripe_sync_status;
 SELECT count(*) FROM stripe_sync_promo_status;
 SELECT count(*) FROM stripe_sync_errors;
-SELECT * FROM stripe_sync_check() WHERE item NOT IN ('worker', 'version');
+SELECT * FROM stripe_sync_check() WHERE item NOT IN ('worker', 'version', 'machine');
 SELECT status, fix FROM stripe_sync_check() WHERE item = 'version';
 
 CREATE TABLE t (id int PRIMARY KEY, code text, discount_type text, discount_value numeric, is_active boolean DEFAULT true);

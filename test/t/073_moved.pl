@@ -21,6 +21,10 @@ attach($node, 'app');
 insert_codes($node, 'app', 'FIRST');
 await_codes($node, 'app', 'the original is in step', 'FIRST');
 
+my $known = grep { -s } '/etc/machine-id', '/var/lib/dbus/machine-id';
+is($node->safe_psql('app', "SELECT status FROM stripe_sync_check() WHERE item = 'machine'"), $known ? '' : 'warn',
+    'stripe_sync_check() warns of a machine that has no id');
+
 my $next = "SELECT stripe_sync_rebind('new'); or ('keep') if the original is gone (moved, pg_upgrade).";
 my $moved = 'this database runs on another machine or in another directory';
 
