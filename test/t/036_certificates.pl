@@ -10,8 +10,6 @@ use StripeSync;
 use StripeSync::Sandbox;
 use Test::More;
 
-plan skip_all => 'no openssl' if system('openssl version >/dev/null 2>&1') != 0;
-
 my $sandbox = StripeSync::Sandbox->start;
 my $dir = PostgreSQL::Test::Utils::tempdir();
 

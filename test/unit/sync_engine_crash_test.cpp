@@ -72,6 +72,30 @@ void push_first(World& world) {
   world.settle();
 }
 
+// Pushed with a limit, and used twice.
+void push_and_use(World& world) {
+  world.insert("1", {{"max_uses", "10"}});
+  world.settle();
+  for (int use = 0; use < 2; ++use) world.stripe.redeem(world.stripe.active_codes("CODE1").front());
+}
+
+// One code on, the former off, and no use counted twice or forgotten.
+void expect_replaced(World& world, const std::string& percent, const std::string& limit,
+                     std::size_t coupons) {
+  EXPECT_EQ(world.state("1"), "synced") << world.row("1").reason.message;
+  EXPECT_EQ(world.stripe.codes_of("CODE1"), 2u);
+  EXPECT_EQ(world.coupons_of("1"), coupons);
+  const auto on = world.stripe.active_codes("CODE1");
+  ASSERT_EQ(on.size(), 1u);
+  const auto* code = world.stripe.code(on.front());
+  EXPECT_EQ(FakeStripe::field(*code, "max_redemptions"), limit);
+  const auto& coupon = world.stripe.coupons.at(FakeStripe::field(*code, "promotion[coupon]"));
+  EXPECT_EQ(FakeStripe::field(coupon, "percent_off"), percent);
+  const Observed observed = Observed::parse(world.row("1").observed);
+  ASSERT_EQ(observed.predecessors.size(), 1u);
+  EXPECT_EQ(observed.predecessors[0].redeemed, 2);
+}
+
 const Values custom = {{"discount_type", "custom_price"},
                        {"discount_value", "NULL"},
                        {"stripe_product_id", "NULL"},
@@ -117,6 +141,16 @@ const Story stories[] = {
        world.expect_sold("1");
        EXPECT_EQ(FakeStripe::field(world.stripe.coupons.begin()->second, "name"), "Winter sale");
      }},
+    {"new terms", push_and_use,
+     [](World& world) {
+       world.edit("1", {{"discount_value", "40"}});
+     },
+     [](World& world) { expect_replaced(world, "40", "8", 2); }},
+    {"new limit", push_and_use,
+     [](World& world) {
+       world.edit("1", {{"max_uses", "20"}});
+     },
+     [](World& world) { expect_replaced(world, "50", "18", 1); }},
     {"delete and insert", push_first,
      [](World& world) {
        world.store.remove("1");
