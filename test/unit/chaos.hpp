@@ -71,7 +71,8 @@ class Chaos {
     const auto found = world.store.linked.find(id);
     if (found != world.store.linked.end()) return found->second;
     const std::string mark = FakeStripe::field(code, "metadata[stripe_sync_row]");
-    return mark.substr(mark.rfind('/') + 1);
+    const std::string key = mark.substr(mark.rfind('/') + 1);
+    return key.substr(0, key.find('~'));
   }
   static bool by_hand(const std::string& id) { return id.rfind("hand_", 0) == 0; }
 
@@ -331,7 +332,7 @@ class Chaos {
 
   void happen() {
     const std::string key = any_row();
-    switch (world.pick(30)) {
+    switch (world.pick(31)) {
       case 0:
         return insert();
       case 1:
@@ -375,6 +376,9 @@ class Chaos {
         return swap(key, any_row());
       case 17:
         return resolve(key);
+      case 18:
+        world.store.change_key(key);
+        return world.engine->look_for_due();
       default:
         return edit(key);
     }

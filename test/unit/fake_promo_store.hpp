@@ -15,6 +15,7 @@ class FakePromoStore final : public PromoStore {
  public:
   struct State {
     std::string key, code;
+    std::string mark;  ///< in Stripe: the key, and how often it was changed
     std::string text;  ///< the code without case
     PromoRow row;
     bool off = false, deleted = false;
@@ -62,6 +63,7 @@ class FakePromoStore final : public PromoStore {
   void insert(const std::string& key, const Values& changes = {}) {
     State& state = rows[key];
     state.key = key;
+    if (state.mark.empty()) state.mark = key;
     state.deleted = false;
     state.row = percentage({{"code", "CODE" + key}});
     touch(state, changes);
@@ -78,6 +80,15 @@ class FakePromoStore final : public PromoStore {
     state.deleted = true;
     touch(state, {});
     if (manual) state.state = "excluded", state.due.reset();
+  }
+  /// The row goes on under another primary key (the map's stays): its state goes along if it shows
+  /// its promotion code. What is under way for the old key is lost.
+  void change_key(const std::string& key) {
+    State& state = rows.at(key);
+    if (state.deleted || state.row_locked || !Observed::parse(state.observed).code) return;
+    state.mark += '~';
+    state.lease.reset();
+    touch(state, {});
   }
   static bool is_manual(const State& state) {
     const std::string* status = state.row.get(item::sync_status);
@@ -288,7 +299,7 @@ class FakePromoStore final : public PromoStore {
     job.settings = std::make_shared<const AttachSettings>(attached);
     job.observed = Observed::parse(state.observed);
     if (job.observed.code) job.linked_code = job.observed.code->id;
-    job.identity = {"inst_1", "public.promo/" + state.key,
+    job.identity = {"inst_1", "public.promo/" + state.mark,
                     state.code + "-" + state.key + "r" + std::to_string(state.revision)};
     if (!state.in_flight.empty()) {
       job.unsettled =

@@ -211,7 +211,7 @@ class Judge {
       offer.coupon.erase("name");
       offer.coupon.erase("metadata[description]");
     } else {
-      EXPECT_EQ(mark, "public.promo/" + row.key);
+      EXPECT_EQ(mark, "public.promo/" + row.mark);
     }
     for (FakeStripe::Fields* fields : {&code, &coupon}) {
       for (const char* name :
