@@ -131,7 +131,8 @@ pushed_once($node, 'app', $sandbox, 'once', 'REVOKED-1', 'REVOKED-2');
 
 # --- one permission is missing --------------------------------------------------------------------
 
-# Each: what is forbidden, a change that needs it, one that does not.
+# Each: what is forbidden, a change that needs it, one that does not; whose answer gets lost, so that the
+# outcome must be looked for.
 my @permissions = (
     [ 'POST /v1/coupons', insert_various_sql('NEEDS-COUPONS'),
         "UPDATE promo_codes SET is_active = false WHERE code = 'OLD-1'", 'OLD-1' ],
@@ -141,10 +142,17 @@ my @permissions = (
 INSERT INTO promo_codes (code, description, discount_type, custom_monthly_price)
 VALUES ('NEEDS-PRICES', 'NEEDS-PRICES', 'custom_price', 5)
 END
+    [ 'GET /v1/coupons', insert_various_sql('LOST-COUPON'), insert_various_sql('UNREAD-1'), 'UNREAD-1', '/v1/coupons' ],
+    [ 'GET /v1/promotion_codes', insert_various_sql('LOST-CODE'), insert_various_sql('UNREAD-2'), 'UNREAD-2',
+        '/v1/promotion_codes' ],
+    [ 'GET /v1/promotion_codes', "UPDATE promo_codes SET is_active = false WHERE code = 'OLD-3'",
+        insert_various_sql('UNREAD-3'), 'UNREAD-3', '/v1/promotion_codes/*' ],
     [ 'GET /v1/account', undef, insert_various_sql('NO-ACCOUNT'), 'NO-ACCOUNT' ]);
 foreach my $case (@permissions)
 {
-    my ($forbidden, $needs, $goes_on, $code) = @$case;
+    my ($forbidden, $needs, $goes_on, $code, $lost) = @$case;
+    my $mark = $sandbox->mark;
+    $sandbox->fault('reset_after', match => { method => 'POST', path => $lost }) if $lost;
     $sandbox->control('POST', 'keys', { key => $KEY, forbid => [$forbidden] });
     if ($needs)
     {
@@ -157,15 +165,25 @@ foreach my $case (@permissions)
     }
     $node->safe_psql('app', $goes_on, @owner);
     await_codes($node, 'app', "$forbidden is forbidden: what needs it not goes on", $code);
+    is(scalar(grep { ($_->{fault} // '') eq 'reset_after' } $sandbox->writes($mark)), 1, 'what was done, nobody knows')
+      if $lost;
     $sandbox->control('POST', 'keys', { key => $KEY, forbid => [] });
     $node->safe_psql('app', 'SELECT count(*) FROM stripe_sync_check()');
     await_query($node, 'app', 'SELECT pending FROM stripe_sync_health', '0',
         'allowed and asked for, the rest follows', 120);
+    my %done;
+    foreach my $request (grep { !$_->{replayed} && ($_->{status} // 200) == 200 } $sandbox->writes($mark))
+    {
+        my $params = $request->{params};
+        $done{ join ' ', $request->{path}, map { "$_=$params->{$_}" } sort keys %$params }++;
+    }
+    is(join(', ', grep { $done{$_} > 1 } sort keys %done), '', 'and nothing is done twice');
 }
 is(($sandbox->codes('OLD-1'))[0]{active}, JSON::PP::false, 'switched off without other permissions');
 is(($sandbox->code('OLD-2'))[1]{name}, 'renamed', 'renamed without other permissions');
+is(($sandbox->codes('OLD-3'))[0]{active}, JSON::PP::false, 'switched off, and known to be so');
 pushed_once($node, 'app', $sandbox, 'what waited arrived once', 'NEEDS-COUPONS', 'NEEDS-CODES',
-    'NEEDS-PRICES');
+    'NEEDS-PRICES', 'LOST-COUPON', 'LOST-CODE');
 
 # --- requests stall in every slot -----------------------------------------------------------------
 
