@@ -52,22 +52,23 @@ void define_int(const char* name, const char* what, int* variable, int initial, 
 
 }  // namespace
 
+// What names a database, a host, a file or a secret is not shown to everybody.
 void define() {
   // A variable of the postmaster's can only be made while it starts.
   DefineCustomStringVariable(
       "stripe_sync.databases", "Databases that get a worker at server start, separated by commas.",
       nullptr, &databases, "",
-      process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP, GUC_LIST_INPUT,
-      check_names, nullptr, nullptr);
+      process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP,
+      GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, check_names, nullptr, nullptr);
   define_text("stripe_sync.api_base", "Base URL of Stripe's API; http only to this machine.",
-              &api_base, "https://api.stripe.com", PGC_SIGHUP, 0);
+              &api_base, "https://api.stripe.com", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
   define_text("stripe_sync.api_key_file",
               "File that holds the Stripe key; readable by the server's user only.", &api_key_file,
               "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
   define_text("stripe_sync.vault_api_key", "Name of the Supabase Vault secret that holds the key.",
               &vault_api_key, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
   define_text("stripe_sync.ca_file", "Certificate authorities to trust instead of the system's.",
-              &ca_file, "", PGC_SIGHUP, 0);
+              &ca_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
   define_text("stripe_sync.mirror_schema", "Schema of the tables that we make and the user keeps.",
               &mirror_schema, "stripe", PGC_SIGHUP, 0);
   define_int("stripe_sync.max_parallel", "Requests to Stripe under way at once.", &max_parallel, 4,

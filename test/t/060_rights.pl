@@ -276,6 +276,7 @@ CREATE ROLE anon;
 CREATE ROLE "PUBLIC";
 CREATE ROLE "we""ird 'role'";
 CREATE ROLE outsider LOGIN;
+CREATE ROLE connected LOGIN; -- may do nothing else
 GRANT anon, "PUBLIC", "we""ird 'role'" TO outsider;
 CREATE DATABASE granted;
 CREATE DATABASE plain;
@@ -293,12 +294,17 @@ foreach my $db ('granted', 'plain')
     is($sql->("SELECT string_agg(DISTINCT d.classid::regclass::text, ' ') $members"), 'pg_class pg_namespace pg_proc',
         "$db: members are of the kinds looked at here");
     cmp_ok($sql->("SELECT count(*) $members"), '>', 50, "$db: and there are some");
-    foreach my $role ('outsider', 'anon', 'PUBLIC', "we\"ird 'role'")
+    # Ours, and what we made of the user's.
+    my $objects = "SELECT d.classid, d.objid AS oid $members" . <<'END';
+UNION ALL SELECT 'pg_class'::regclass, oid FROM pg_class WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r'
+UNION ALL SELECT 'pg_class'::regclass, 'stripe.promo_history'::regclass
+UNION ALL SELECT 'pg_namespace'::regclass, 'stripe'::regnamespace
+END
+    foreach my $role ('outsider', 'connected', 'anon', 'PUBLIC', "we\"ird 'role'")
     {
         is($sql->(<<"END"), '', "$db: nothing is granted to $role");
 SELECT string_agg(pg_describe_object(o.classid, o.oid, 0), ', ')
-FROM (SELECT d.classid, d.objid AS oid $members
-      UNION ALL SELECT 'pg_class'::regclass, oid FROM pg_class WHERE relnamespace = 'shop'::regnamespace AND relkind = 'r') o,
+FROM ($objects) o,
   (SELECT @{[ literal($role) ]}::name) r(role)
 WHERE CASE o.classid
   WHEN 'pg_proc'::regclass THEN has_function_privilege(role, o.oid, 'EXECUTE')
@@ -310,6 +316,14 @@ WHERE CASE o.classid
   END
 END
     }
+    # By name, to PUBLIC, or with the right to pass it on.
+    is($sql->(<<"END"), '', "$db: the owner alone is granted anything");
+SELECT string_agg(pg_describe_object(o.classid, o.oid, 0) || ' ' || a.acl::text, ', ') FROM ($objects) o
+CROSS JOIN LATERAL (SELECT relacl, relowner FROM pg_class WHERE o.classid = 'pg_class'::regclass AND oid = o.oid
+  UNION ALL SELECT nspacl, nspowner FROM pg_namespace WHERE o.classid = 'pg_namespace'::regclass AND oid = o.oid
+  UNION ALL SELECT proacl, proowner FROM pg_proc WHERE o.classid = 'pg_proc'::regclass AND oid = o.oid) a(acl, owner)
+WHERE EXISTS (SELECT FROM aclexplode(a.acl) x WHERE x.grantee <> a.owner)
+END
     my @calls = split /\n/, $sql->(<<'END');
 SELECT 'SELECT ' || p.oid::regproc || '('
   || (SELECT coalesce(string_agg('(SELECT NULL::' || t::regtype || ')', ', '), '') FROM unnest(p.proargtypes) t) || ')'
@@ -317,10 +331,24 @@ FROM pg_proc p WHERE starts_with(p.proname, 'stripe_sync_')
 UNION ALL SELECT 'TABLE ' || oid::regclass FROM pg_class WHERE starts_with(relname, 'stripe_sync_') AND relkind = 'v'
 END
     cmp_ok(scalar @calls, '>=', 14, "$db: functions and views to try");
-    foreach my $call (@calls, 'TABLE stripe_sync.installation', 'TABLE stripe_sync.promo_state')
+    foreach my $call (@calls, 'TABLE stripe_sync.installation', 'TABLE stripe_sync.promo_state', 'TABLE stripe.promo_history')
     {
         error_is(error_of($node, $db, $call, '-U', 'outsider'),
             { sqlstate => '42501', message => qr/^permission denied for/ }, "$db: $call");
+    }
+    # Of the settings, those that name nothing.
+    my %harmless = map { ("stripe_sync.$_" => 1) } qw(connect_timeout max_parallel mirror_schema poll_interval rate_limit
+      reconcile_interval request_timeout table_timeout);
+    my @settings = split /\n/, $sql->("SELECT name FROM pg_settings WHERE name LIKE 'stripe\\_sync.%'");
+    cmp_ok(scalar @settings, '>', keys %harmless, "$db: there are other settings");
+    my @connected = (extra_params => [ '-U', 'connected' ]);
+    is(join(' ', grep { !$harmless{$_} } split /\n/,
+            $node->safe_psql($db, "SELECT name FROM pg_settings WHERE name LIKE 'stripe\\_sync.%'", @connected)),
+        '', "$db: whoever may only connect is not shown those in pg_settings");
+    foreach my $setting (grep { !$harmless{$_} } @settings)
+    {
+        error_is(error_of($node, $db, $_, '-U', 'connected'), { sqlstate => '42501' }, "$db: $_: not for them")
+          foreach "SHOW $setting", "SELECT current_setting('$setting', true)";
     }
     is($sql->(<<"END"), '', "$db: every function with its owner's rights has a search_path of its own");
 SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p
