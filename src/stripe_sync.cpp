@@ -1,3 +1,4 @@
+#include "pg/database_commands.hpp"
 #include "pg/guc.hpp"
 #include "pg/postgres.hpp"
 #include "pg/start_worker.hpp"
@@ -12,6 +13,7 @@ void _PG_init(void) {
   stripe_sync::pg::guc::define();
   stripe_sync::pg::init_wake();
   if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade) {
-    stripe_sync::pg::register_static_workers();
+    stripe_sync::pg::register_launcher();
+    stripe_sync::pg::watch_database_commands();
   }
 }

@@ -52,6 +52,7 @@ CREATE TABLE stripe_sync.worker (
   blocked_hint text,
   blocked_since timestamptz,
   blocked_until timestamptz,
+  starts integer NOT NULL DEFAULT 0,
   last_contact timestamptz,
   requests_per_second real NOT NULL DEFAULT 10,
   pushes_done bigint NOT NULL DEFAULT 1,
@@ -61,6 +62,7 @@ CREATE TABLE stripe_sync.worker (
 );
 COMMENT ON TABLE stripe_sync.worker IS 'What the worker says of itself: whether it is wanted, why it sends nothing, which requests it has served';
 COMMENT ON COLUMN stripe_sync.worker.blocked_until IS 'When it tries again';
+COMMENT ON COLUMN stripe_sync.worker.starts IS 'Since it last ended in order, or was well for a minute: after the second, each waits longer before it touches a row';
 COMMENT ON COLUMN stripe_sync.worker.requests_per_second IS 'As many requests to Stripe are sent at most: the setting, less after a 429';
 COMMENT ON COLUMN stripe_sync.worker.comparing IS 'Many new rows are being compared with all that Stripe holds: whoever is started anew begins again, however few are left';
 INSERT INTO stripe_sync.worker DEFAULT VALUES;

@@ -4,10 +4,12 @@
 #include "pg/postgres.hpp"
 
 extern "C" {
+#include "catalog/pg_database.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
@@ -55,6 +57,14 @@ inline bool lock_held_by_me(const LOCKTAG* tag, LOCKMODE mode) {
   return LockHeldByMe(tag, mode, false);
 #else
   return LockHeldByMe(tag, mode);
+#endif
+}
+
+inline bool owns_database(Oid database, Oid role) {
+#if PG_VERSION_NUM >= 160000
+  return object_ownercheck(DatabaseRelationId, database, role);
+#else
+  return pg_database_ownercheck(database, role);
 #endif
 }
 

@@ -26,8 +26,8 @@ void fault(const char* point) {
     std::ofstream(file) << name << ' ' << skip - 1 << ' ' << action << '\n';
     return;
   }
-  std::remove(file.c_str());
-  if (action == "kill") kill(getpid(), SIGKILL);
+  if (action != "crash") std::remove(file.c_str());
+  if (action == "kill" || action == "crash") kill(getpid(), SIGKILL);
   if (action == "shutdown") {
     kill(PostmasterPid, SIGQUIT);
     while (true) pause();  // until the postmaster ends us

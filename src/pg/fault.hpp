@@ -7,7 +7,8 @@ namespace stripe_sync::pg {
 
 /// Looks into the file stripe_sync.fault of the data directory for "POINT SKIP ACTION". After SKIP
 /// passes the file is removed and the action done: kill (SIGKILL, as a crash), shutdown (immediate,
-/// of the whole server), error (an Error), exception (the standard library's).
+/// of the whole server), error (an Error), exception (the standard library's). With crash (SIGKILL)
+/// the file stays.
 void fault(const char* point);
 
 }  // namespace stripe_sync::pg

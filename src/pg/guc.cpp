@@ -24,6 +24,10 @@ int poll_interval;
 int connect_timeout;
 int request_timeout;
 int table_timeout;
+#if STRIPE_SYNC_TESTING
+int restart_delay = 5'000;
+int well_after = 60'000;
+#endif
 
 namespace {
 
@@ -54,12 +58,11 @@ void define_int(const char* name, const char* what, int* variable, int initial, 
 
 // What names a database, a host, a file or a secret is not shown to everybody.
 void define() {
-  // A variable of the postmaster's can only be made while it starts.
   DefineCustomStringVariable(
-      "stripe_sync.databases", "Databases that get a worker at server start, separated by commas.",
-      nullptr, &databases, "",
-      process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP,
-      GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, check_names, nullptr, nullptr);
+      "stripe_sync.databases",
+      "Databases whose workers are started by themselves, separated by commas; none: all.", nullptr,
+      &databases, "", PGC_SIGHUP, GUC_LIST_INPUT | GUC_SUPERUSER_ONLY, check_names, nullptr,
+      nullptr);
   define_text("stripe_sync.api_base", "Base URL of Stripe's API; http only to this machine.",
               &api_base, "https://api.stripe.com", PGC_SIGHUP, GUC_SUPERUSER_ONLY);
   define_text("stripe_sync.api_key_file",
@@ -89,6 +92,12 @@ void define() {
   define_int("stripe_sync.table_timeout",
              "Time for reading or writing one row of a promo table, with its triggers.",
              &table_timeout, 10'000, 100, INT_MAX / whole_table, GUC_UNIT_MS);
+#if STRIPE_SYNC_TESTING
+  define_int("stripe_sync.test_restart_delay", "Wait before the second restart.", &restart_delay,
+             restart_delay, 1, INT_MAX, GUC_UNIT_MS | GUC_SUPERUSER_ONLY);
+  define_int("stripe_sync.test_well_after", "Life after which a worker is well.", &well_after,
+             well_after, 1, INT_MAX, GUC_UNIT_MS | GUC_SUPERUSER_ONLY);
+#endif
   MarkGUCPrefixReserved("stripe_sync");
 }
 

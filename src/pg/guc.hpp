@@ -18,6 +18,15 @@ extern int connect_timeout;  ///< milliseconds
 extern int request_timeout;  ///< milliseconds
 extern int table_timeout;    ///< milliseconds
 
+/// Milliseconds. Tests set them, to be quick.
+#if STRIPE_SYNC_TESTING
+extern int restart_delay;
+extern int well_after;
+#else
+constexpr int restart_delay = 5'000;
+constexpr int well_after = 60'000;
+#endif
+
 /// Comparing a whole table may take so many times table_timeout.
 constexpr int whole_table = 10;
 

@@ -1,5 +1,6 @@
 #include "pg/start_worker.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "pg/compat.hpp"
@@ -9,7 +10,6 @@
 extern "C" {
 #include "commands/dbcommands.h"
 #include "postmaster/bgworker.h"
-#include "utils/varlena.h"
 }
 
 namespace stripe_sync::pg {
@@ -17,31 +17,37 @@ namespace stripe_sync::pg {
 namespace {
 
 constexpr int restart_seconds = 5;
+constexpr int most_doublings = 6;  // to 5 min
 
 bool preloaded = false;
 
-// Plain C: also called from _PG_init.
-void describe(BackgroundWorker* worker, const WorkerStart* start) {
-  memset(worker, 0, sizeof *worker);
-  worker->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-  worker->bgw_start_time = BgWorkerStart_RecoveryFinished;
-  worker->bgw_restart_time = restart_seconds;
-  strlcpy(worker->bgw_library_name, "stripe_sync", sizeof worker->bgw_library_name);
-  strlcpy(worker->bgw_function_name, "stripe_sync_worker_main", sizeof worker->bgw_function_name);
-  strlcpy(worker->bgw_type, "stripe_sync worker", sizeof worker->bgw_type);
-  snprintf(worker->bgw_name, sizeof worker->bgw_name, "stripe_sync worker %s", start->name);
-  static_assert(sizeof(WorkerStart) <= BGW_EXTRALEN);
-  memcpy(worker->bgw_extra, start, sizeof *start);
+// Plain C, as all of this: also called from _PG_init.
+void describe(BackgroundWorker* process, const char* type, const char* function) {
+  memset(process, 0, sizeof *process);
+  process->bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+  process->bgw_start_time = BgWorkerStart_RecoveryFinished;
+  process->bgw_restart_time = restart_seconds;
+  strlcpy(process->bgw_library_name, "stripe_sync", sizeof process->bgw_library_name);
+  strlcpy(process->bgw_function_name, function, sizeof process->bgw_function_name);
+  strlcpy(process->bgw_type, type, sizeof process->bgw_type);
 }
 
-bool launch(const WorkerStart* start) {
+BackgroundWorkerHandle* register_worker(const WorkerStart* start) {
   BackgroundWorker worker;
-  describe(&worker, start);
+  describe(&worker, "stripe_sync worker", "stripe_sync_worker_main");
+  snprintf(worker.bgw_name, sizeof worker.bgw_name, "stripe_sync worker %s", start->name);
+  if (preloaded) worker.bgw_restart_time = BGW_NEVER_RESTART;  // the launcher does
   worker.bgw_notify_pid = MyProcPid;
+  static_assert(sizeof(WorkerStart) <= BGW_EXTRALEN);
+  memcpy(worker.bgw_extra, start, sizeof *start);
   BackgroundWorkerHandle* handle;
-  if (!RegisterDynamicBackgroundWorker(&worker, &handle)) return false;
+  return RegisterDynamicBackgroundWorker(&worker, &handle) ? handle : nullptr;
+}
+
+bool start_and_wait(const WorkerStart* start) {
+  BackgroundWorkerHandle* handle = register_worker(start);
   pid_t pid;
-  return WaitForBackgroundWorkerStartup(handle, &pid) != BGWH_POSTMASTER_DIED;
+  return handle != nullptr && WaitForBackgroundWorkerStartup(handle, &pid) != BGWH_POSTMASTER_DIED;
 }
 
 }  // namespace
@@ -52,10 +58,10 @@ void start_worker(StartWorker when) {
   start.database = MyDatabaseId;
   if (when == StartWorker::after_commit)
     current_virtual_xid(&start.creator_backend, &start.creator_local_xid);
-  const WorkerStart* s = &start;
+  WorkerStart* s = &start;
   const bool started = pg_call([s] {
-    snprintf(const_cast<char*>(s->name), NAMEDATALEN, "%s", get_database_name(s->database));
-    return launch(s);
+    strlcpy(s->name, get_database_name(s->database), NAMEDATALEN);
+    return start_and_wait(s);
   });
   if (!started) {
     throw Error(
@@ -65,23 +71,31 @@ void start_worker(StartWorker when) {
   }
 }
 
-void register_static_workers() {
+BackgroundWorkerHandle* launch_worker(Oid database, const char* name) {
+  WorkerStart start = {};
+  start.database = database;
+  start.by_launcher = true;
+  strlcpy(start.name, name, NAMEDATALEN);
+  const WorkerStart* s = &start;
+  return pg_call([s] { return register_worker(s); });
+}
+
+void register_launcher() {
   preloaded = true;
-  char* list = pstrdup(guc::databases);
-  List* names = NIL;
-  if (!SplitIdentifierString(list, ',', &names)) return;  // refused when it was set
-  ListCell* cell;
-  foreach (cell, names) {
-    WorkerStart start = {};
-    strlcpy(start.name, static_cast<const char*>(lfirst(cell)), NAMEDATALEN);
-    BackgroundWorker worker;
-    describe(&worker, &start);
-    RegisterBackgroundWorker(&worker);
-  }
+  BackgroundWorker launcher;
+  describe(&launcher, "stripe_sync launcher", "stripe_sync_launcher_main");
+  strlcpy(launcher.bgw_name, launcher.bgw_type, sizeof launcher.bgw_name);
+  RegisterBackgroundWorker(&launcher);
 }
 
 bool library_preloaded() {
   return preloaded;
+}
+
+Millis restart_delay(int failures) {
+  if (failures <= 0) return Millis(0);
+  const int doublings = std::min(failures - 1, most_doublings);
+  return std::min(Millis(guc::restart_delay) * (1 << doublings), Millis(guc::restart_delay) * 60);
 }
 
 }  // namespace stripe_sync::pg

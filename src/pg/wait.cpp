@@ -4,6 +4,10 @@
 
 #include "pg/compat.hpp"
 
+extern "C" {
+#include "utils/backend_status.h"
+}
+
 namespace stripe_sync::pg {
 
 namespace {
@@ -20,7 +24,50 @@ unsigned readiness(uint32 events) {
          ((events & WL_SOCKET_WRITEABLE) ? http::writable : 0u);
 }
 
+// Plain C, as are all that call it.
+void take_interrupts() {
+  ResetLatch(MyLatch);
+  if (!ProcDiePending) CHECK_FOR_INTERRUPTS();
+}
+
 }  // namespace
+
+void show_activity(const char* phase) {
+  pg_call([phase] { pgstat_report_activity(STATE_RUNNING, phase); });
+}
+
+bool wait_for_latch(Millis timeout) {
+  const long milliseconds = static_cast<long>(std::max<Millis::rep>(timeout.count(), 0));
+  return pg_call([milliseconds] {
+    pgstat_report_activity(STATE_IDLE, nullptr);
+    const int events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+                                 milliseconds, wait_event());
+    take_interrupts();
+    return (events & WL_LATCH_SET) != 0;
+  });
+}
+
+bool told_to_end() {
+  return ProcDiePending;
+}
+
+namespace detail {
+
+bool set_end_aside() {
+  const bool told = ProcDiePending;
+  ProcDiePending = false;
+  return told;
+}
+
+void end_as_told() {
+  pg_call([] {
+    ProcDiePending = true;
+    InterruptPending = true;
+    CHECK_FOR_INTERRUPTS();
+  });
+}
+
+}  // namespace detail
 
 Waiter::~Waiter() {
   // Only closes a descriptor; the server's memory goes with the process in any case.
@@ -55,9 +102,9 @@ bool Waiter::wait(Millis timeout) {
   WaitEventSet* set = events_;
   const long milliseconds = static_cast<long>(std::max<Millis::rep>(timeout.count(), 0));
   const int count = pg_call([=] {
+    pgstat_report_activity(STATE_IDLE, nullptr);
     const int n = WaitEventSetWait(set, milliseconds, out, most_events, wait_event());
-    ResetLatch(MyLatch);
-    CHECK_FOR_INTERRUPTS();
+    take_interrupts();
     return n;
   });
   bool latched = false;

@@ -12,15 +12,16 @@
 
 #include "pg/boundary.hpp"
 #include "pg/compat.hpp"
+#include "pg/database_commands.hpp"
 #include "pg/log.hpp"
 #include "pg/start_worker.hpp"
+#include "pg/wait.hpp"
 #include "pg/worker_lock.hpp"
 
 extern "C" {
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
-#include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
@@ -34,13 +35,20 @@ namespace {
 
 constexpr Millis longest_rest{60'000};
 constexpr Millis healthy_after{300'000};
+constexpr int crashes_without_wait = 1;
 
 bool connected = false;
 
-// Plain C. A worker whose database is gone must not be started again and again: only exit code 0
-// says so to the postmaster.
+// Plain C. Without a launcher, a worker whose database is gone must not be started again and again:
+// only exit code 0 says so to the postmaster.
 extern "C" void give_up_without_database(int, Datum) {
   if (!connected) _exit(0);
+}
+
+// Plain C. Registered before the connection is made, so that it is done last: the lock is free
+// then.
+extern "C" void tell_launcher(int, Datum) {
+  wake_launcher();
 }
 
 // Why it ended, unless it was meant to or the process has to end.
@@ -54,27 +62,44 @@ std::optional<Error> run_once() {
   }
 }
 
-// Somebody waits for the worker, or wants none.
-bool asked_for() {
-  const Orders orders = read_orders();
-  return !orders.extension || !orders.wanted || orders.push_request > orders.pushes_done ||
-         orders.check_request > orders.checks_done;
-}
+// How often it was asked for something.
+struct Requests {
+  std::int64_t pushes, checks, diffs;
 
-void rest(Millis length) {
+  bool exceeded_by(const Orders& orders) const {
+    return orders.push_request > pushes || orders.check_request > checks ||
+           orders.diff_request > diffs;
+  }
+};
+
+// Ends early when somebody waits for the worker, asked for more than `known`, or wants none.
+void rest(Millis length, const Requests& known) {
   const SystemClock clock;
   const Millis end = clock.steady() + length;
   while (clock.steady() < end) {
-    const long milliseconds = static_cast<long>((end - clock.steady()).count());
-    const bool latched = pg_call([milliseconds] {
-      const int events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-                                   milliseconds, wait_event());
-      ResetLatch(MyLatch);
-      CHECK_FOR_INTERRUPTS();
-      return (events & WL_LATCH_SET) != 0;
-    });
-    if (latched && asked_for()) return;
+    const bool latched = wait_for_latch(end - clock.steady());
+    if (told_to_end()) return;
+    if (!latched) continue;
+    const Orders orders = read_orders();
+    if (!orders.extension || !orders.wanted || known.exceeded_by(orders)) return;
   }
+}
+
+// A row that crashes the worker takes the whole server along: less and less often. Nothing is
+// touched before; whoever asked for something before the last crash is gone with it.
+void wait_after_crashes() {
+  const Orders orders = read_orders();
+  const Millis pause = restart_delay(orders.starts - crashes_without_wait);
+  if (pause == Millis(0)) return;
+  const Error reason(
+      errcode::internal,
+      "the worker crashed, or the server with it, " + std::to_string(orders.starts) +
+          " times in a row soon after it had started",
+      "", "SELECT * FROM stripe_sync_promo(); tries at once; the server log says what to report.");
+  log_error(LOG, reason);
+  store_blocked(reason, pause);
+  show_activity("waiting after a crash");
+  rest(pause, {orders.push_request, orders.check_request, orders.diff_request});
 }
 
 // A mistake of ours that no row can be blamed for is told, and all is begun anew, less and less
@@ -93,8 +118,21 @@ void run_on() {
     reason.hint = "It goes on by itself; if it does not, the server log says what to report.";
     log_error(LOG, reason);
     store_blocked(reason, pause);
-    rest(pause);
+    const Orders orders = read_orders();
+    rest(pause, {orders.pushes_done, orders.checks_done, orders.diffs_done});
+    if (told_to_end()) return;
   }
+}
+
+// What the launcher does not know when it starts a worker.
+bool needed() {
+  const Orders orders = read_orders();
+  return orders.extension && orders.wanted && (orders.active || orders.misfit);
+}
+
+// A session that waits, or the one that attached a table. A restart is nobody's wish.
+bool started_on_request(const WorkerStart& start) {
+  return !start.by_launcher && MyBgworkerEntry->bgw_notify_pid != 0;
 }
 
 void serve(Datum) {
@@ -104,17 +142,15 @@ void serve(Datum) {
   pg_call([s] {
     pqsignal(SIGHUP, SignalHandlerForConfigReload);
     pqsignal(SIGTERM, die);
-    on_proc_exit(give_up_without_database, 0);
+    if (!library_preloaded()) on_proc_exit(give_up_without_database, 0);
+    before_shmem_exit(tell_launcher, 0);
     BackgroundWorkerUnblockSignals();
-    if (OidIsValid(s->database)) {
-      BackgroundWorkerInitializeConnectionByOid(s->database, InvalidOid, 0);
-    } else {
-      BackgroundWorkerInitializeConnection(s->name, nullptr, 0);
-    }
+    BackgroundWorkerInitializeConnectionByOid(s->database, InvalidOid, 0);
     connected = true;
     ProcessConfigFile(PGC_SIGHUP);
     pgstat_report_appname("stripe_sync worker");
-    SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+    // Whoever waits for a transaction to end waits for long; the launcher asks again.
+    SetConfigOption("lock_timeout", s->by_launcher ? "1s" : "0", PGC_SUSET, PGC_S_OVERRIDE);
     SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
     no_transaction_timeout();
     SetConfigOption("jit", "off", PGC_SUSET, PGC_S_OVERRIDE);
@@ -125,7 +161,16 @@ void serve(Datum) {
     SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
     SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
   });
+  if (s->by_launcher && !needed()) return;
   if (!take_worker_lock()) return;  // another serves this database
+  bool to_leave = false;
+  const auto failed = in_transaction([&] {
+    find_launcher();
+    to_leave = database_command_waits();
+  });
+  if (failed) log_error(LOG, *failed);
+  wake_launcher();
+  if (to_leave) return;
   const auto waited = in_transaction(
       [s] { pg_call([s] { wait_for_virtual_xid(s->creator_backend, s->creator_local_xid); }); });
   if (waited) log_error(LOG, *waited);
@@ -133,8 +178,16 @@ void serve(Datum) {
   // it after several waits in one of its triggers.
   pg_call([] { SetConfigOption("lock_timeout", "20ms", PGC_SUSET, PGC_S_OVERRIDE); });
   log_line(LOG, std::string("worker of database \"") + start.name + "\" started");
-  run_on();
-  log_line(LOG, std::string("worker of database \"") + start.name + "\" ended");
+  if (!started_on_request(start)) wait_after_crashes();
+  const bool began = !told_to_end();
+  if (began) {
+    note_start();
+    run_on();
+  }
+  before_end([&] {
+    if (began) forget_starts();
+    log_line(LOG, std::string("worker of database \"") + start.name + "\" ended");
+  });
 }
 
 }  // namespace

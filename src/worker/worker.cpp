@@ -17,7 +17,6 @@
 
 #include "pg/api_key.hpp"
 #include "pg/boundary.hpp"
-#include "pg/compat.hpp"
 #include "pg/fault.hpp"
 #include "pg/guc.hpp"
 #include "pg/log.hpp"
@@ -55,7 +54,6 @@ class Worker {
   void configure();
   void unusable(const Error& reason);
   void check_key();
-  bool find_place();
   bool stand_aside();
   bool serves() const;
   void look_again();
@@ -278,12 +276,6 @@ void Worker::reload() {
   }
 }
 
-// Learns where this database is, once: a server does not move while it runs.
-bool Worker::find_place() {
-  if (!here_) here_ = read_place();
-  return here_.has_value();
-}
-
 // The library does not fit the extension: no table is looked at. False when this worker shall end.
 bool Worker::stand_aside() {
   const Error& reason = *orders_.misfit;
@@ -309,7 +301,9 @@ bool Worker::round() {
   if (!orders_.extension || !orders_.wanted) return false;
   if (orders_.misfit) return stand_aside();
   fitted_ = true;
-  if (!orders_.active || !find_place()) return true;
+  if (orders_.starts > 0 && clock_.steady() - began_ > Millis(guc::well_after)) forget_starts();
+  if (orders_.active && !here_) here_ = read_place();  // for good: a server does not move
+  if (!orders_.active || !here_) return true;
   if (before.installation != orders_.installation ||  // stripe_sync_rebind(), or created anew
       (!before.fingerprint.empty() && orders_.fingerprint.empty())) {
     distrust();
@@ -421,12 +415,14 @@ Millis Worker::wait_time() {
 
 void Worker::run() {
   Millis look_at{0};
-  while (true) {
+  while (!told_to_end()) {
     if (const Millis now = clock_.steady(); now >= look_at) {
+      show_activity("taking orders and changes");
       if (!round()) return;
       look_at = now + longest_wait;
     }
     // What the application committed is known by now: an answer is judged by it.
+    show_activity("pushing");
     take_answers();
     if (orders_.active && !blocked_) notice_.give(engine_, clock_.steady());
     if (orders_.active) diffs_.pump();

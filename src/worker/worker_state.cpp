@@ -46,7 +46,8 @@ Orders read_orders() {
       "SELECT w.wanted, i.id, i.account, i.mode, i.key_fingerprint,"
       " i.system_identifier, i.database, i.host, i.timeline,"
       " p.last_value, w.pushes_done, k.last_value, w.checks_done, w.blocked_since IS NOT NULL,"
-      " w.paused_since IS NOT NULL, i.rival, i.newest_event, d.last_value, w.diffs_done"
+      " w.paused_since IS NOT NULL, i.rival, i.newest_event, d.last_value, w.diffs_done,"
+      " w.starts"
       " FROM stripe_sync.worker w CROSS JOIN stripe_sync.push_request p"
       " CROSS JOIN stripe_sync.check_request k CROSS JOIN stripe_sync.diff_request d"
       " LEFT JOIN stripe_sync.installation i ON true"};
@@ -79,6 +80,7 @@ Orders read_orders() {
     orders.newest_event = text(16);
     orders.diff_request = std::stoll(text(17));
     orders.diffs_done = std::stoll(text(18));
+    orders.starts = std::stoi(text(19));
   });
   if (failed) {
     log_error(LOG, *failed);
@@ -139,6 +141,19 @@ void store_blocked(const std::optional<Error>& reason, std::optional<Millis> ret
 void store_rate(double requests_per_second) {
   static Statement update{"UPDATE stripe_sync.worker SET requests_per_second = $1::real"};
   in_own_transaction([&] { update(std::to_string(requests_per_second)); });
+}
+
+void note_start() {
+  static Statement update{"UPDATE stripe_sync.worker SET starts = starts + 1"};
+  in_own_transaction([&] {
+    update();
+    pg_call([] { ForceSyncCommit(); });
+  });
+}
+
+void forget_starts() {
+  static Statement update{"UPDATE stripe_sync.worker SET starts = 0 WHERE starts > 0"};
+  in_own_transaction([&] { update(); });
 }
 
 void store_push_done(std::int64_t number) {

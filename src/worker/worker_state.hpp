@@ -43,6 +43,7 @@ struct Orders {
   std::int64_t check_request = 0, checks_done = 0;
   std::int64_t diff_request = 0, diffs_done = 0;
   bool blocked = false;  ///< as stored
+  int starts = 0;        ///< noted, and not forgotten
 };
 
 /// One transaction each; none holds it while waiting for anything.
@@ -57,6 +58,11 @@ void store_account(const std::string& account, const std::string& mode,
 void store_blocked(const std::optional<Error>& reason, std::optional<Millis> retry_in);
 /// Requests a second that are sent at most, at the moment.
 void store_rate(double requests_per_second);
+
+/// Survives a crash: told from an end in order by not being forgotten.
+void note_start();
+void forget_starts();
+
 void store_push_done(std::int64_t number);
 
 struct Probe {

@@ -74,7 +74,7 @@ SELECT p.oid::regprocedure FROM pg_temp.proc p JOIN pg_language l ON l.oid = p.p
 -- what a dump keeps, and what it leaves out
 SELECT c.oid::regclass AS kept FROM pg_extension e, unnest(e.extconfig) o(oid) JOIN pg_class c ON c.oid = o.oid WHERE e.extname = 'stripe_sync' ORDER BY 1;
 -- secrets have no setting
-SELECT name, CASE name WHEN 'stripe_sync.databases' THEN 'postmaster if preloaded' ELSE context END AS context, boot_val, short_desc <> '' AS explained FROM pg_settings WHERE name LIKE 'stripe_sync.%' AND name !~ '(fault|test)' ORDER BY name COLLATE "C";
+SELECT name, context, boot_val, short_desc <> '' AS explained FROM pg_settings WHERE name LIKE 'stripe_sync.%' AND name !~ '(fault|test)' ORDER BY name COLLATE "C";
 SET stripe_sync.api_key = 'sk_test_0123456789';
 SET stripe_sync.own_write = 'on';
 

@@ -14,7 +14,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $sandbox = StripeSync::Sandbox->start;
-my $node = start_cluster(sandbox => $sandbox, conf => "stripe_sync.reconcile_interval = '1s'\n");
+my $node = start_cluster(sandbox => $sandbox, conf => "stripe_sync.reconcile_interval = 1\nstripe_sync.test_restart_delay = 5000\n");
 my @owner = (extra_params => [ '-U', 'app_owner' ]);
 
 sub sql { return $node->safe_psql($_[1] // 'app', $_[0]) }
@@ -199,7 +199,7 @@ is_deeply([ $node->psql('postgres', 'DROP DATABASE busy') ], [ 0, '', '' ], 'str
 
 await_worker($node, 'app', 'the killed worker is back', $killed);
 await_codes($node, 'app', 'and has pushed what waited', 'KILLED');
-is(sql($workers), 'app', 'no worker is left of databases that are gone');
+await_query($node, 'app', $workers, 'app', 'no worker is left of databases that are gone');
 
 # --- attached again with other settings -----------------------------------------------------------
 

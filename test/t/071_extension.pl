@@ -139,7 +139,6 @@ await_codes($node, 'app', 'which stays', 'SERVED');
 
 $node->append_conf('postgresql.conf', <<'END');
 shared_preload_libraries = 'stripe_sync'
-stripe_sync.databases = 'app, empty'
 END
 $node->safe_psql('postgres', 'CREATE DATABASE empty');
 $node->restart;
@@ -159,7 +158,7 @@ no_worker('a start that is rolled back starts nothing');
 sql('SELECT stripe_sync_start()');
 await_codes($node, 'app', 'started, it catches up', 'STOPPED');
 sql('SELECT stripe_sync_start()');
-is($node->safe_psql('postgres', $workers), '1', 'started twice there is one');
+await_query($node, 'postgres', $workers, '1', 'started twice there is one');
 
 # --- settings -------------------------------------------------------------------------------------
 

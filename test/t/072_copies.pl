@@ -111,7 +111,7 @@ $node->safe_psql('postgres', 'DROP DATABASE beside');
 
 my $staging_key = 'sk_test_staging0123456789';
 $sandbox->control('POST', 'keys', { key => $staging_key, account => 'acct_staging' });
-my $staging = start_cluster(name => 'staging', sandbox => $sandbox, key => $staging_key);
+my $staging = start_cluster(name => 'staging', sandbox => $sandbox, key => $staging_key, databases => ['other']);
 $staging->safe_psql('postgres', 'CREATE ROLE app_owner LOGIN');
 $staging->safe_psql('postgres', 'CREATE DATABASE app');
 $staging->command_ok([ 'pg_restore', '--exit-on-error', '-d', $staging->connstr('app'), $dump ],

@@ -1,5 +1,5 @@
 # Sessions that end early or late: timeouts while they wait, timeouts meant for others, prepared
-# transactions, DROP DATABASE while a worker is there.
+# transactions.
 
 use strict;
 use warnings;
@@ -7,7 +7,6 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use IPC::Run;
-use PostgreSQL::Test::Utils;
 use StripeSync;
 use StripeSync::Sandbox;
 use Test::More;
@@ -21,6 +20,7 @@ sub app { return $node->safe_psql('app', $_[0], @owner) }
 
 # A refreshed materialized view can't be prepared; nor has it anything to do with us.
 app('DROP TRIGGER refresh_promo_code_stats ON promo_codes; DELETE FROM promo_codes');
+attach($node, 'app');
 
 # --- limits that the database sets for its sessions -----------------------------------------------
 
@@ -32,7 +32,6 @@ $node->restart;
 $ENV{PGOPTIONS} = join ' ', (map { "-c $_=0" } @limits), '-c default_transaction_read_only=off',
     "-c default_transaction_isolation=read\\ committed";
 my $worker = await_worker($node, 'app', 'a database with limits for its sessions has a worker');
-attach($node, 'app');
 insert_codes($node, 'app', 'LIMITED');
 await_codes($node, 'app', 'they are not for the worker', 'LIMITED');
 is(worker_pid($node, 'app'), $worker, 'which lives on');
@@ -90,20 +89,5 @@ pushed_once($node, 'app', $sandbox, 'each once', qw(PREPARED1 BESIDE LIMITED));
 app('BEGIN ISOLATION LEVEL SERIALIZABLE; ' . insert_codes_sql('PREPARED2') . "; PREPARE TRANSACTION 'four'");
 app("COMMIT PREPARED 'four'");
 await_codes($node, 'app', 'prepared, serializable', 'PREPARED2');
-
-# --- DROP DATABASE --------------------------------------------------------------------------------
-
-$worker = await_worker($node, 'app');
-error_is(error_of($node, 'postgres', 'DROP DATABASE app'),
-    { sqlstate => '55006', message => qr/"app" is being accessed by other users/ }, 'DROP DATABASE is refused while a worker is there');
-is(worker_pid($node, 'app'), $worker, 'which it does not harm');
-insert_codes($node, 'app', 'STILL');
-await_codes($node, 'app', 'nor its work', 'STILL');
-my $log = -s $node->logfile;
-$node->safe_psql('postgres', 'DROP DATABASE app WITH (FORCE)');
-await_query($node, 'postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'stripe_sync worker'", '0',
-    'DROP DATABASE WITH (FORCE)');
-$node->safe_psql('postgres', 'SELECT 1');
-unlike(slurp_file($node->logfile, $log), qr/PANIC|terminated by signal/, 'harms nothing else');
 
 finish($node);

@@ -33,7 +33,7 @@ my $here = dirname(abs_path(__FILE__));
 delete @ENV{ grep { /_proxy$/i } keys %ENV };
 
 # A running cluster whose workers ask that sandbox. key: what STRIPE_SECRET_KEY holds (undef = not
-# set); databases: those that get a worker at start; conf: more lines of postgresql.conf; preload:
+# set); databases: those that get a worker by themselves (none = all); conf: more lines of postgresql.conf; preload:
 # 0 = the library is loaded on first use.
 sub start_cluster
 {
@@ -52,6 +52,7 @@ stripe_sync.rate_limit = 1000
 restart_after_crash = on
 autovacuum = off
 max_worker_processes = 16
+stripe_sync.test_restart_delay = 5
 END
     $node->append_conf('postgresql.conf', $options{conf}) if $options{conf};
     delete $ENV{STRIPE_SECRET_KEY};
