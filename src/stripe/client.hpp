@@ -64,10 +64,10 @@ enum class Verdict {
 
 struct Answer {
   Verdict verdict = Verdict::unknown;
-  long status = 0;    ///< 0 = no HTTP answer
-  json::Value body;   ///< of an ok answer
-  std::string code;   ///< Stripe's error.code
-  std::string param;  ///< Stripe's error.param
+  long status = 0;      ///< 0 = no HTTP answer
+  json::Value body;     ///< of an ok answer
+  std::string code;     ///< Stripe's error.code
+  std::string param;    ///< Stripe's error.param
   std::string account;  ///< whose the key is, where Stripe names it in refusing a permission
   std::string request_id;
   bool replayed = false;  ///< Idempotent-Replayed
