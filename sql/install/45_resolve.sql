@@ -41,7 +41,9 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
   UPDATE stripe_sync.promo_state s SET take_over = (take = 'db'), state = 'pending', settled = NULL, attempts = 0,
     next_attempt = clock_timestamp(), changed_at = clock_timestamp(),
-    generation = s.generation + 1
+    generation = s.generation + 1,
+    -- What was made for the row before is not its any more: the id it carries now counts.
+    observed = CASE take WHEN 'stripe' THEN s.observed - ARRAY['coupon', 'next_coupon'] ELSE s.observed END
   WHERE s.state = 'conflict' AND s.code_key = resolve_conflict.code_key AND stripe_sync.may_change(caller, s.promo_table)
     AND NOT EXISTS (SELECT FROM stripe_sync.promo_state o
       WHERE o.promotion_code_id = s.observed #>> '{rival,id}' AND NOT o.deleted)

@@ -48,9 +48,11 @@ void write_row(PromoTable& table, const Conflict& conflict) {
   if (conflict.used_before) known = std::stoll(*conflict.used_before);
   const std::int64_t before = uses_before(row, known);
   const std::int64_t now = std::time(nullptr);
-  const auto items =
-      items_from_stripe(row, *table.settings(), table.items(), coupon, code, before, now);
+  auto items = items_from_stripe(row, *table.settings(), table.items(), coupon, code, before, now);
   if (!items) throw items.error();
+  // Whatever the row says next, it says of this one.
+  if (table.items().count(item::stripe_promotion_code_id) > 0)
+    items.value()[item::stripe_promotion_code_id] = code.id;
   if (!items.value().empty()) {
     table.as_owner([&] {
       table.change(conflict.key, {items.value().begin(), items.value().end()});
@@ -70,7 +72,9 @@ void write_row(PromoTable& table, const Conflict& conflict) {
 void write_from_stripe(const std::string& code) {
   static Statement conflicts{
       "SELECT s.promo_table::oid, s.key, s.observed, s.used_before FROM stripe_sync.promo_state s"
-      " WHERE s.state = 'conflict' AND s.code_key = stripe_sync.code_key($1)"};
+      " WHERE s.state = 'conflict' AND s.code_key = stripe_sync.code_key($1)"
+      " AND NOT EXISTS (SELECT FROM stripe_sync.promo_state o"
+      "   WHERE o.promotion_code_id = s.observed #>> '{rival,id}' AND NOT o.deleted)"};
   Rows rows;
   as_extension_owner([&] { rows = conflicts(code); });
   PromoTables tables;

@@ -105,6 +105,57 @@ $node->safe_psql('texts', "INSERT INTO $table ($id, second, $code) VALUES ('d', 
 texts_settled('a refusal in strange words');
 like($node->safe_psql('texts', "SELECT reason || ' ' || detail FROM stripe_sync_promo_status WHERE code = 'REFUSED'"),
     qr/EVIL-ANSWER \[2J LOG:  EVIL-FORGED/, 'is shown on one line');
+
+# Nor by what anybody wrote on Stripe's objects: on codes that rows adopt, or that are in their way.
+my %hostile = map { substr("key $_ $texts[$_]" =~ s/[\[\]]//gr, 0, 40) => $texts[$_] } 0 .. $#texts;
+my $installation = $node->safe_psql('texts', 'SELECT id FROM stripe_sync.installation');
+my %marked = (
+    STRANGE => { null => "a\0b", description => $texts[7] },
+    LONG => { map { ("long $_" => "'" . $_ x 499) } 0 .. 9 },
+    'NO-ROW' => { stripe_sync_row => $texts[0], stripe_sync_installation => $texts[1] },
+    'OTHER-ROW' => { stripe_sync_row => 'public.marked/1', stripe_sync_installation => $texts[4] },
+    FORGED => { stripe_sync_row => 'public.marked/1', stripe_sync_installation => $installation },
+    CONFLICT => { stripe_sync_row => 'public.marked/CONFLICT' });
+foreach my $text (keys %marked)
+{
+    my %metadata = (%hostile, %{ $marked{$text} });
+    my %fields = map { ("metadata[$_]" => $metadata{$_}) } keys %metadata;
+    my $coupon = $sandbox->api('POST', '/v1/coupons',
+        { percent_off => $text eq 'CONFLICT' ? 90 : 10, duration => 'once', name => "\e]0;EVIL-TITLE\a'; DROP\nLOG:  EVIL-FORGED", %fields });
+    $sandbox->api('POST', '/v1/promotion_codes',
+        { 'promotion[type]' => 'coupon', 'promotion[coupon]' => $coupon->{id}, code => $text, %fields });
+}
+my %then = map { $_ => [ $sandbox->code($_) ] } keys %marked;
+$node->safe_psql('texts', <<"END", @owner);
+CREATE TABLE public.marked (code text PRIMARY KEY, description text, discount_type text DEFAULT 'percentage',
+  discount_value numeric DEFAULT 10, is_active boolean DEFAULT true);
+SELECT * FROM stripe_sync_attach('marked', duration => 'once', add_columns => true);
+INSERT INTO marked (code, description) VALUES @{[ join ', ', map { "('$_', '$_')" } keys %marked ]};
+END
+texts_settled('codes that are there already, with metadata of all kinds');
+my $decided = 'SELECT string_agg(concat_ws(\' \', code, state), \', \' ORDER BY code COLLATE "C") FROM stripe_sync.promo_state WHERE promo_table = \'marked\'::regclass';
+is($node->safe_psql('texts', $decided),
+    'CONFLICT conflict, FORGED conflict, LONG synced, NO-ROW synced, OTHER-ROW synced, STRANGE synced',
+    'equal terms are adopted, others and a mark of ours are not');
+is_deeply({ map { $_ => [ $sandbox->code($_) ] } keys %marked }, \%then, 'nothing is written to them');
+foreach my $call (map { ("stripe_sync_diff('$_')", "stripe_sync_inspect('$_')", "stripe_sync_promo('$_')") } keys %marked)
+{
+    is($node->safe_psql('texts', "SELECT string_agg(c::text, '') FROM $call c") =~ tr/\x00-\x09\x0b-\x1f\x7f//, 0, "$call shows none of it");
+}
+$node->safe_psql('texts', "SELECT * FROM stripe_sync_resolve('CONFLICT', 'stripe')");
+$node->safe_psql('texts', "UPDATE marked SET description = 'other', is_active = code = 'LONG' WHERE code <> 'FORGED'", @owner);
+texts_settled('the adopted ones are changed and switched off');
+foreach my $text (grep { $_ ne 'FORGED' } sort keys %marked)
+{
+    my ($promotion_code, $coupon) = $sandbox->code($text);
+    is($promotion_code->{active} ? 'on' : 'off', $text eq 'LONG' ? 'on' : 'off', "$text: which Stripe shows");
+    my %others = (%hostile, %{ $marked{$text} });
+    delete @others{qw(description stripe_sync_row stripe_sync_installation)};
+    is(join(', ', grep { $promotion_code->{metadata}{$_} ne $others{$_} || $coupon->{metadata}{$_} ne $others{$_} } sort keys %others),
+        '', "$text: what is not ours is as it was");
+}
+is($node->safe_psql('texts', "SELECT count(*) FROM pg_extension WHERE extname = 'stripe_sync'"), '1', 'all is still there');
+
 is($node->safe_psql('texts', <<'END'), '', 'nothing we say holds a control character');
 SELECT string_agg(t.text, ', ') FROM stripe_sync.promo_state s,
   unnest(ARRAY[s.reason, s.detail, s.hint] || s.warnings) t(text) WHERE t.text ~ '[\u0001-\u001f\u007f-\u009f]'
