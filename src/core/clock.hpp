@@ -44,26 +44,4 @@ class ClockWatch {
 /// factor in [0.5, 1); `uniform` is that draw in [0, 1). A Retry-After is a lower bound.
 Millis backoff(int attempts, double uniform, Millis retry_after = Millis(0));
 
-/// Permits at most `rate` starts a second, with a burst of one second's worth; halved when Stripe
-/// says so and regained by a tenth of the full rate per quiet minute.
-class TokenBucket {
- public:
-  TokenBucket(double rate_per_second, Millis now);
-  /// Takes a token if there is one.
-  bool take(Millis now);
-  /// Time until a token is there; zero if one is.
-  Millis wait(Millis now) const;
-  void halve(Millis now);
-  void set_rate(double rate_per_second, Millis now);
-  double rate() const { return rate_; }
-
- private:
-  void refill(Millis now);
-  double full_rate_;
-  double rate_;
-  double tokens_;
-  Millis refilled_;
-  Millis halved_;
-};
-
 }  // namespace stripe_sync

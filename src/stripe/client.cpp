@@ -1,6 +1,7 @@
 #include "stripe/client.hpp"
 
 #include <algorithm>
+#include <functional>
 
 #include "core/no_postgres.hpp"
 
@@ -51,10 +52,13 @@ http::Request request_of(const Config& config, const Call& call) {
 
 void Client::configure(Config config) {
   config_ = checked(std::move(config));
+  limiter_.configure(std::hash<std::string>{}(config_.api_base + " " + config_.key),
+                     config_.rate_per_second);
 }
 
 std::uint64_t Client::send(const Call& call, std::string what) {
   if (config_.key.empty()) throw Error(errcode::internal, "a call before a key was configured");
+  limiter_.take();
   const std::uint64_t id = transport_.submit(request_of(config_, call));
   names_.emplace_back(id, std::move(what));
   return id;
@@ -70,7 +74,9 @@ std::optional<std::pair<std::uint64_t, Answer>> Client::take() {
     what = std::move(name->second);
     names_.erase(name);
   }
-  return std::pair(outcome->id, classify(*outcome, what, config_.api_base));
+  Answer answer = classify(*outcome, what, config_.api_base);
+  if (answer.limits_all()) limiter_.limit(answer.error, answer.retry_after);
+  return std::pair(outcome->id, std::move(answer));
 }
 
 void Client::cancel(std::uint64_t id) {

@@ -10,6 +10,7 @@
 #include "core/error.hpp"
 #include "http/transport.hpp"
 #include "json/json.hpp"
+#include "stripe/limiter.hpp"
 
 #include "core/no_postgres.hpp"
 
@@ -80,6 +81,11 @@ struct Answer {
   Error error;
 
   bool ok() const { return verdict == Verdict::ok; }
+  /// A limit of the account's; a lock or a limit of one object is that object's row's alone.
+  bool limits_all() const {
+    return verdict == Verdict::rate_limited && code != "lock_timeout" &&
+           rate_limited_reason != "resource-specific";
+  }
 };
 
 /// Reads an exchange's end. `what` names the request for the message ("create coupon BETA50"),
@@ -102,13 +108,15 @@ struct Config {
   std::string ca_file;  ///< empty = the system's certificate authorities
   Millis connect_timeout{10'000};
   Millis request_timeout{80'000};
+  double rate_per_second = 10;
 };
 
-/// Sends calls through a transport and classifies what comes back.
+/// Sends calls through a transport and classifies what comes back. Whatever is sent counts, and
+/// whatever answer says that it was too much is heeded, for all who ask with the same key.
 class Client {
  public:
   /// Has no key yet: configure() before the first send().
-  explicit Client(http::Transport& transport) : transport_(transport) {}
+  Client(http::Transport& transport, Limiter& limiter) : transport_(transport), limiter_(limiter) {}
   ~Client() = default;
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
@@ -116,6 +124,9 @@ class Client {
   /// Throws on what mode_of_key() or check_api_base() would have refused.
   void configure(Config config);
   const Config& config() const { return config_; }
+
+  /// When one may send; send() itself makes nobody wait.
+  Limiter& limiter() const { return limiter_; }
 
   /// `what` names the request in messages. Returns the id that comes back with the answer.
   std::uint64_t send(const Call& call, std::string what);
@@ -126,6 +137,7 @@ class Client {
 
  private:
   http::Transport& transport_;
+  Limiter& limiter_;
   Config config_;
   std::vector<std::pair<std::uint64_t, std::string>> names_;
 };

@@ -37,12 +37,10 @@ PromoEngine::PromoEngine(PromoStore& store, stripe::Client& client, const Clock&
       client_(client),
       clock_(clock),
       uniform_(std::move(uniform)),
-      bucket_(limits_.rate_per_second, clock.steady()),
       prices_(clock),
       pass_(clock) {}
 
 void PromoEngine::set_limits(const Limits& limits) {
-  bucket_.set_rate(limits.rate_per_second, clock_.steady());
   limits_ = limits;
 }
 
@@ -196,7 +194,7 @@ Decision::Retry PromoEngine::retry(const PromoJob& job, const Operation& operati
     return {reason, pause->until - now, false};
   }
   const int outage = reach_.outage(answer, now);
-  const bool own = outage == 0 && !Reach::limits_all(answer) && !blocked_;
+  const bool own = outage == 0 && !answer.limits_all() && !blocked_;
   Millis delay = backoff(own ? job.attempts + 1 : std::max(outage, 1), uniform_());
   if (!own) delay = std::min(delay, Reach::longest);
   return {reason, std::max(delay, answer.retry_after), own};
@@ -229,10 +227,10 @@ void PromoEngine::claim() {
   const Millis now = clock_.steady();
   if (held() || !claim_at_ || now < *claim_at_ || room() <= 0) return;
   // What is claimed is sent soon: until then a row may change, and one to be switched off come.
-  if (bucket_.wait(now) > Millis(0)) return;
+  if (client_.limiter().wait() > Millis(0)) return;
   begin_pass();
   if (waiting().empty()) prices_.forget_old();
-  const int soon = std::max(1, static_cast<int>(bucket_.rate()));
+  const int soon = std::max(1, static_cast<int>(client_.limiter().rate()));
   auto claims = store_.claim(std::min(room(), soon), [this](PromoJob& job) { return decide(job); });
   for (auto& [job, decision] : claims.jobs) {
     if (decision.ends()) {
@@ -256,7 +254,9 @@ void PromoEngine::claim() {
 void PromoEngine::send_decided() {
   if (held()) return;
   const Millis now = clock_.steady();
-  const auto may_send = [&] { return in_flight() < limits_.max_parallel && bucket_.take(now); };
+  const auto may_send = [&] {
+    return in_flight() < limits_.max_parallel && client_.limiter().wait() <= Millis(0);
+  };
   if (const auto call = prices_.next_call()) {
     if (!may_send()) return;
     prices_.sent(client_.send(*call, "read prices"));
@@ -358,7 +358,6 @@ bool PromoEngine::handle(std::uint64_t id, const stripe::Answer& answer) {
 void PromoEngine::note(const std::string& who, const stripe::Answer& answer) {
   const Millis now = clock_.steady();
   reach_.note(who, answer, limits_.max_parallel, now, uniform_());
-  if (Reach::limits_all(answer)) bucket_.halve(now);
 }
 
 void PromoEngine::take_prices(const stripe::Answer& answer) {

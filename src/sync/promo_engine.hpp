@@ -25,7 +25,6 @@ class PromoEngine {
  public:
   struct Limits {
     int max_parallel = 4;  ///< requests under way, but for slow ones
-    double rate_per_second = 10;
   };
   /// Uniform draws in [0, 1) for the jitter.
   using Uniform = std::function<double()>;
@@ -64,11 +63,8 @@ class PromoEngine {
   /// What showed that another database writes under our numbers; the engine has blocked itself.
   std::optional<std::string> take_rival() { return std::exchange(rival_, std::nullopt); }
   /// Why nothing is sent for a while, if so; the end may have passed, the next try tells.
-  std::optional<Pause> pause() const { return reach_.told(clock_.steady()); }
-  double rate() const { return bucket_.rate(); }
-  /// Time until the owner may send a request of its own, which take_token() counts.
-  Millis token_in() const { return bucket_.wait(clock_.steady()); }
-  void take_token() { bucket_.take(clock_.steady()); }
+  std::optional<Pause> pause() const;
+  double rate() const { return client_.limiter().rate(); }
 
   /// Stripe answers again after not having been reached.
   bool take_recovered() { return reach_.take_recovered(); }
@@ -139,7 +135,6 @@ class PromoEngine {
   const Clock& clock_;
   Uniform uniform_;
   Limits limits_;
-  TokenBucket bucket_;
   PriceBook prices_;
   CodePass pass_;
   Millis pass_at_{0};  ///< none is begun before

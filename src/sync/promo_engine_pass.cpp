@@ -44,7 +44,7 @@ void PromoEngine::take_page(const stripe::Answer& answer) {
   note("promotion codes", answer);
   if (pass_.take(answer)) return;
   // All wait then; this page is the next to be asked for.
-  if (answer.verdict == stripe::Verdict::unavailable || Reach::limits_all(answer)) return;
+  if (answer.verdict == stripe::Verdict::unavailable || answer.limits_all()) return;
   if (answer.verdict == stripe::Verdict::unauthorized) blocked_ = answer.error;
   end_pass();
   pass_at_ = clock_.steady() + pass_again;

@@ -21,7 +21,13 @@ constexpr std::size_t most_unsaved = 64;
 std::optional<Pause> PromoEngine::held() const {
   const Millis now = clock_.steady();
   if (blocked_) return Pause{*blocked_, now + Reach::shortest};
+  if (auto limit = client_.limiter().pause()) return limit;
   return now < reach_.pause().until ? std::optional(reach_.pause()) : std::nullopt;
+}
+
+std::optional<Pause> PromoEngine::pause() const {
+  if (auto limit = client_.limiter().pause()) return limit;
+  return reach_.told();
 }
 
 bool PromoEngine::waits_to_write(const Active& active) const {
@@ -93,7 +99,8 @@ std::optional<Millis> PromoEngine::wait() const {
   if (blocked_) return soonest;
 
   const auto pause = held();
-  const Millis may_send = std::max(bucket_.wait(now), pause ? pause->until - now : Millis(0));
+  const Millis may_send =
+      std::max(client_.limiter().wait(), pause ? pause->until - now : Millis(0));
   const bool unsent = std::any_of(jobs_.begin(), jobs_.end(), [this](const auto& entry) {
     return entry.second.operation && !entry.second.sent && !waits_to_write(entry.second);
   });

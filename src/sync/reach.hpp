@@ -16,12 +16,6 @@
 
 namespace stripe_sync {
 
-/// Why something is not done before `until`.
-struct Pause {
-  Error reason;
-  Millis until{0};
-};
-
 /// Told from how requests end: when nothing may be sent, and whose fault a failure is.
 class Reach {
  public:
@@ -32,14 +26,9 @@ class Reach {
     return answer.verdict == stripe::Verdict::unavailable ||
            answer.verdict == stripe::Verdict::unknown;
   }
-  /// A limit of the account's; a lock or a limit of one object is that object's row's alone.
-  static bool limits_all(const stripe::Answer& answer) {
-    return answer.verdict == stripe::Verdict::rate_limited && answer.code != "lock_timeout" &&
-           answer.rate_limited_reason != "resource-specific";
-  }
   /// Waiting helps, and nobody has to do anything.
   static bool passes(const stripe::Answer& answer) {
-    return never_came(answer) || limits_all(answer);
+    return never_came(answer) || answer.limits_all();
   }
 
   /// Takes how a request of `who` ended. Rows that never get an answer say nothing about others,
@@ -51,8 +40,6 @@ class Reach {
       failing_.clear();
       failures_ = 0;
       unreachable_ = {};
-      const Millis until = now + std::max(answer.retry_after, shortest);
-      if (limits_all(answer) && until > limited_.until) limited_ = {answer.error, until};
     } else if (now >= unreachable_.until) {  // what is in flight then fails together: one sign
       failing_.insert(who);
       ++failures_;
@@ -68,20 +55,15 @@ class Reach {
     const bool looks_so = failures_ > 1 || now < unreachable_.until;
     return never_came(answer) && looks_so ? failures_ : 0;
   }
-  const Pause& pause() const {
-    return limited_.until > unreachable_.until ? limited_ : unreachable_;
-  }
+  const Pause& pause() const { return unreachable_; }
   /// The same as long as it is not known to be over.
-  std::optional<Pause> told(Millis now) const {
-    if (now < limited_.until) return limited_;
+  std::optional<Pause> told() const {
     return unreachable_.until > Millis(0) ? std::optional(unreachable_) : std::nullopt;
   }
-  /// Tries again; only what Stripe asked to wait for is still waited for.
   void try_again() { unreachable_ = {}; }
   bool take_recovered() { return std::exchange(recovered_, false); }
 
  private:
-  Pause limited_;                  ///< Stripe asked to wait
   Pause unreachable_;              ///< nothing comes back
   int failures_ = 0;               ///< answers in a row that never came
   std::set<std::string> failing_;  ///< whose these were

@@ -22,7 +22,7 @@ Result<Configuration> read_configuration() {
   found.client.connect_timeout = Millis(guc::connect_timeout);
   found.client.request_timeout = Millis(guc::request_timeout);
   found.limits.max_parallel = guc::max_parallel;
-  found.limits.rate_per_second = guc::rate_limit > 0                  ? guc::rate_limit
+  found.client.rate_per_second = guc::rate_limit > 0                  ? guc::rate_limit
                                  : mode.value() == stripe::Mode::live ? 20
                                                                       : 10;
   return found;

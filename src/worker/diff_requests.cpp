@@ -48,7 +48,7 @@ void DiffRequests::reset() {
 void DiffRequests::pump() {
   if (!under_way() || request_) return;
   while (!diffs_.empty()) {
-    if (engine_.token_in() > Millis(0)) return;
+    if (client_.limiter().wait() > Millis(0)) return;
     std::optional<Error> failed;
     try {
       if (as_errors([&] { return ask(); })) return;
@@ -63,7 +63,7 @@ void DiffRequests::pump() {
 
 std::optional<Millis> DiffRequests::wait() const {
   if (!under_way() || request_) return std::nullopt;
-  return diffs_.empty() ? store_at_ - clock_.steady() : engine_.token_in();
+  return diffs_.empty() ? store_at_ - clock_.steady() : client_.limiter().wait();
 }
 
 // False when nothing has to be read any more.
@@ -78,7 +78,6 @@ bool DiffRequests::ask() {
     request_ = client_.send(*call, "read prices");
     prices_->sent(*request_);
   }
-  if (request_) engine_.take_token();
   return request_.has_value();
 }
 

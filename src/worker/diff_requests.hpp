@@ -8,7 +8,7 @@
 #include "stripe/client.hpp"
 #include "sync/price_book.hpp"
 #include "sync/promo_diff.hpp"
-#include "sync/promo_engine.hpp"
+#include "sync/reach.hpp"
 #include "worker/worker_state.hpp"
 
 #include "pg/promo_store.hpp"
@@ -16,12 +16,11 @@
 namespace stripe_sync::worker {
 
 /// Serves stripe_sync_diff(): compares the codes that are waited for one after the other, one
-/// request after the other, each with a token of the engine's.
+/// request after the other, each when it may be sent.
 class DiffRequests {
  public:
-  DiffRequests(stripe::Client& client, pg::SpiPromoStore& store, PromoEngine& engine,
-               const Clock& clock)
-      : client_(client), store_(store), engine_(engine), clock_(clock) {}
+  DiffRequests(stripe::Client& client, pg::SpiPromoStore& store, const Clock& clock)
+      : client_(client), store_(store), clock_(clock) {}
 
   /// All that is asked for up to request `number`.
   void begin(std::int64_t number);
@@ -43,7 +42,6 @@ class DiffRequests {
 
   stripe::Client& client_;
   pg::SpiPromoStore& store_;
-  PromoEngine& engine_;
   const Clock& clock_;
   std::optional<PriceBook> prices_;
   std::int64_t number_ = 0;

@@ -4,8 +4,6 @@
 #include <random>
 
 #include "http/curl_multi.hpp"
-#include "stripe/client.hpp"
-#include "sync/promo_engine.hpp"
 #include "worker/account.hpp"
 #include "worker/comparison.hpp"
 #include "worker/configuration.hpp"
@@ -21,12 +19,12 @@
 #include "pg/guc.hpp"
 #include "pg/log.hpp"
 #include "pg/promo_store.hpp"
+#include "pg/shared_limiter.hpp"
 #include "pg/start_worker.hpp"
 #include "pg/wait.hpp"
 
 extern "C" {
 #include "postmaster/interrupt.h"
-#include "utils/guc.h"
 }
 
 using namespace stripe_sync::pg;
@@ -73,6 +71,7 @@ class Worker {
   SystemClock clock_;
   std::mt19937_64 random_{std::random_device{}()};
   std::unique_ptr<http::Transport> transport_;
+  std::unique_ptr<stripe::Limiter> limiter_;
   stripe::Client client_;
   SpiPromoStore store_;
   PromoEngine engine_;
@@ -107,13 +106,14 @@ class Worker {
 
 Worker::Worker()
     : transport_(http::make_curl_transport({.allow_plain_http = true})),  // to this machine alone
-      client_(*transport_),
+      limiter_(make_limiter(clock_)),
+      client_(*transport_, *limiter_),
       engine_(store_, client_, clock_,
               [this] { return std::uniform_real_distribution<double>(0, 1)(random_); }),
       account_(client_),
       permissions_(client_),
       events_(client_),
-      diffs_(client_, store_, engine_, clock_),
+      diffs_(client_, store_, clock_),
       comparison_(store_, clock_),
       waiter_(*transport_) {
   distrust();

@@ -20,10 +20,13 @@ struct World {
   Millis stale{1'001};    ///< how long what was decided may wait for its token
   bool restored = false;  ///< the database: its numbers come again
   PromoEngine::Limits limits;
+  stripe::Config config;
+  std::unique_ptr<stripe::Limiter> limiter;
   std::unique_ptr<stripe::Client> client;
   std::unique_ptr<PromoEngine> engine;
 
   explicit World(unsigned seed = 1) : random(seed) {
+    config.key = "sk_test_0123456789";
     stripe.now = [this] { return clock.stripes_seconds(); };
     stripe.prices = {{"price_month", "prod_plan", "month", 19900}};
     transport.leaving = [this](const Received& request) { watch(request); };
@@ -33,9 +36,8 @@ struct World {
   int pick(int below) { return static_cast<int>(random() % static_cast<unsigned>(below)); }
 
   void start() {
-    client = std::make_unique<stripe::Client>(transport);
-    stripe::Config config;
-    config.key = "sk_test_0123456789";
+    limiter = std::make_unique<stripe::LocalLimiter>(clock);
+    client = std::make_unique<stripe::Client>(transport, *limiter);
     client->configure(config);
     engine = std::make_unique<PromoEngine>(
         store, *client, clock, [this] { return static_cast<double>(pick(1'000)) / 1'000; });

@@ -45,9 +45,15 @@ Config config() {
   return config;
 }
 
-TEST(Client, Post) {
+class ClientTest : public ::testing::Test {
+ protected:
   FakeTransport transport;
-  Client client(transport);
+  SystemClock clock;
+  LocalLimiter limiter{clock};
+  Client client{transport, limiter};
+};
+
+TEST_F(ClientTest, Post) {
   client.configure(config());
   client.send({"POST", "/v1/coupons", {{"id", "X 1"}, {"metadata[a]", ""}}, "key-1"}, "create");
   const http::Request& request = transport.requests.at(0);
@@ -63,9 +69,7 @@ TEST(Client, Post) {
                                             {"Idempotency-Key", "key-1"}}));
 }
 
-TEST(Client, GetAndDeleteAskInTheQuery) {
-  FakeTransport transport;
-  Client client(transport);
+TEST_F(ClientTest, GetAndDeleteAskInTheQuery) {
   client.configure(config());
   client.send({"GET", "/v1/prices", {{"expand[]", "data.tiers"}, {"limit", "100"}}, {}}, "list");
   client.send({"DELETE", "/v1/coupons/X", {}, "ignored"}, "delete");
@@ -81,9 +85,7 @@ TEST(Client, GetAndDeleteAskInTheQuery) {
   }
 }
 
-TEST(Client, PathCannotExtendTheHost) {
-  FakeTransport transport;
-  Client client(transport);
+TEST_F(ClientTest, PathCannotExtendTheHost) {
   client.configure(config());
   client.send({"GET", ".evil.example/v1", {}, {}}, "x");
   client.send({"GET", "@evil.example", {}, {}}, "x");
@@ -91,9 +93,7 @@ TEST(Client, PathCannotExtendTheHost) {
   EXPECT_EQ(transport.requests[1].url, "https://api.stripe.com/@evil.example");
 }
 
-TEST(Client, AnswersCarryTheirRequestsNames) {
-  FakeTransport transport;
-  Client client(transport);
+TEST_F(ClientTest, AnswersCarryTheirRequestsNames) {
   client.configure(config());
   const auto first = client.send({"GET", "/v1/a", {}, {}}, "read A");
   const auto second = client.send({"GET", "/v1/b", {}, {}}, "read B");
@@ -110,32 +110,26 @@ TEST(Client, AnswersCarryTheirRequestsNames) {
   EXPECT_FALSE(client.take());
 }
 
-TEST(Client, Cancel) {
-  FakeTransport transport;
-  Client client(transport);
+TEST_F(ClientTest, Cancel) {
   client.configure(config());
   const auto id = client.send({"GET", "/v1/a", {}, {}}, "read A");
   client.cancel(id);
   EXPECT_EQ(transport.cancelled, std::vector<std::uint64_t>{id});
 }
 
-TEST(Client, NeverSendsAKeyInTheClear) {
-  FakeTransport transport;
+TEST_F(ClientTest, NeverSendsAKeyInTheClear) {
   Config bad = config();
   bad.api_base = "http://api.stripe.com";
-  EXPECT_THROW(Client(transport).configure(bad), Error);
+  EXPECT_THROW(client.configure(bad), Error);
   bad = config();
   bad.key = "sk_test_x\r\nX-Evil: 1";
-  Client client(transport);
   client.configure(config());
   EXPECT_THROW(client.configure(bad), Error);
   client.send({"GET", "/v1/a", {}, {}}, "read A");
   EXPECT_EQ(transport.requests[0].headers[0].second, "Bearer sk_test_abcdefgh");
 }
 
-TEST(Client, Reconfigured) {
-  FakeTransport transport;
-  Client client(transport);
+TEST_F(ClientTest, Reconfigured) {
   client.configure(config());
   Config other = config();
   other.api_base = "http://LOCALHOST:12111/";

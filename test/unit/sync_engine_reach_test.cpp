@@ -7,10 +7,9 @@
 namespace stripe_sync::testing {
 namespace {
 
-stripe::Answer ended(stripe::Verdict verdict, Millis retry_after = Millis(0)) {
+stripe::Answer ended(stripe::Verdict verdict) {
   stripe::Answer answer;
   answer.verdict = verdict;
-  answer.retry_after = retry_after;
   answer.error = Error(errcode::network, "it ended so");
   return answer;
 }
@@ -59,19 +58,6 @@ TEST(Reach, OnlyManyRowsWithoutAnAnswerPauseAll) {
   EXPECT_EQ(reach.pause().until, now + Millis(4'000));
   note("d", Verdict::ok);
   EXPECT_TRUE(reach.take_recovered());
-}
-
-TEST(Reach, WhatStripeAskedForIsKept) {
-  using stripe::Verdict;
-  Reach reach;
-  const Millis now(5'000);
-  reach.note("a", ended(Verdict::rate_limited, Millis(60'000)), 2, now, 1.0);
-  reach.note("b", ended(Verdict::rate_limited), 2, now, 1.0);
-  reach.note("c", ended(Verdict::ok), 2, now, 1.0);
-  reach.try_again();
-  EXPECT_EQ(reach.pause().until, now + Millis(60'000));
-  reach.note("c", ended(Verdict::unavailable), 2, now, 1.0);
-  EXPECT_EQ(reach.pause().until, now + Millis(60'000));
 }
 
 }  // namespace

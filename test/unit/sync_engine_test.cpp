@@ -196,8 +196,8 @@ TEST(Engine, ManyRowsThatNeedNoRequestSettleAtOnce) {
 // What waits for a token waits in the database, where it may still change and be overtaken.
 TEST(Engine, AClaimedRowIsSentSoon) {
   World world;
-  world.limits.rate_per_second = 0.2;
-  world.engine->set_limits(world.limits);
+  world.config.rate_per_second = 0.2;
+  world.client->configure(world.config);
   for (int i = 1; i <= 4; ++i) world.insert(std::to_string(i));
   world.run(Millis(2'000));
   EXPECT_EQ(world.engine->jobs(), 1u);
