@@ -13,8 +13,8 @@ constexpr Millis one_sign{1'000};
 // Never less than this part of the rate, so that a bad hour does not end in silence.
 constexpr double least_share = 1.0 / 16;
 constexpr double slowest_rate = 0.01;
-// Sums of fractions may miss a whole token by a rounding error.
-constexpr double nearly_one = 1 - 1e-9;
+// Sums of fractions may miss a whole token by so much.
+constexpr double rounding = 1e-9;
 
 }  // namespace
 
@@ -38,10 +38,11 @@ void TokenBucket::take(double rate, Millis now) noexcept {
   tokens_ -= 1;
 }
 
-Millis TokenBucket::wait(double asked, Millis now) const noexcept {
+Millis TokenBucket::wait(double asked, Millis now, Urgency urgency) const noexcept {
   TokenBucket then = *this;
   then.refill(asked, now);
-  const double lacking = std::max(nearly_one - then.tokens_, 0.0);
+  const double needed = urgency == Urgency::urgent ? 0 : 1;
+  const double lacking = std::max(needed - rounding - then.tokens_, 0.0);
   const Millis token(static_cast<Millis::rep>(std::ceil(lacking / then.rate(asked) * 1000)));
   return std::max(token, limited_until_ - now);
 }

@@ -29,6 +29,12 @@ Rows SpiPromoStore::lock_due(std::size_t limit) {
   return rows;
 }
 
+PromoStore::Claims SpiPromoStore::claim_off(int limit, const Decide& decide) {
+  const auto most = static_cast<std::size_t>(limit);
+  return claim_locked([&] { return promo_state::lock_due(true, most, off_due_from_, held_since_); },
+                      decide);
+}
+
 // What anybody's snapshot still sees stays in the index that claims go by. While one lasts, as that
 // of stripe_sync_wait() or of a dump, each claim would have to pass by all that is done: it begins
 // where something was left after the last one.

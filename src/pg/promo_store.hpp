@@ -45,6 +45,7 @@ struct Step;
 class SpiPromoStore final : public PromoStore {
  public:
   Claims claim(int limit, const Decide& decide) override;
+  Claims claim_off(int limit, const Decide& decide) override;
   std::size_t hold_unseen(std::size_t least) override;
   Claims claim_unseen(const std::vector<std::string>& texts, const Decide& decide) override;
   void release_unseen(bool seen_to) override;

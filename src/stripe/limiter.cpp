@@ -28,10 +28,11 @@ void Limiter::take() {
   exclusively(who_, now, [&](TokenBucket& bucket) { bucket.take(rate_, now); });
 }
 
-Millis Limiter::wait() {
+Millis Limiter::wait(Urgency urgency) {
   const Millis now = clock_.steady();
   Millis wait{0};
-  exclusively(who_, now, [&](const TokenBucket& bucket) { wait = bucket.wait(rate_, now); });
+  exclusively(who_, now,
+              [&](const TokenBucket& bucket) { wait = bucket.wait(rate_, now, urgency); });
   return wait;
 }
 

@@ -37,7 +37,7 @@ class Limiter {
   /// A request is sent.
   void take();
   /// Time until one should be sent; zero if it may be now.
-  Millis wait();
+  Millis wait(Urgency urgency = Urgency::normal);
   /// Stripe has refused a request because there were too many.
   void limit(const Error& reason, Millis retry_after);
   /// Why nothing should be sent for longer than a token takes, if so.

@@ -217,6 +217,7 @@ void PromoEngine::pump() {
   give_up_waiting();
   resume_priced();
   review_unsent();
+  claim_off();
   send_decided();
   claim();
   compare_with_page();
@@ -230,19 +231,15 @@ void PromoEngine::claim() {
   if (client_.limiter().wait() > Millis(0)) return;
   begin_pass();
   if (waiting().empty()) prices_.forget_old();
-  const int soon = std::max(1, static_cast<int>(client_.limiter().rate()));
-  auto claims = store_.claim(std::min(room(), soon), [this](PromoJob& job) { return decide(job); });
-  for (auto& [job, decision] : claims.jobs) {
-    if (decision.ends()) {
-      carry_on(std::move(job), decision);
-    } else {
-      jobs_[next_job_++] = Active{std::move(job), decision.send, clock_.steady()};
-    }
-  }
+  const int most = std::min(room(), std::max(1, static_cast<int>(rate())));
+  auto claims = store_.claim(most, [this](PromoJob& job) { return decide(job); });
+  const int claimed = claims.rows;
+  look_for_off_ = look_for_off_ && claimed == most;
+  take_on(std::move(claims));
   const auto due = store_.next_due();
   const bool due_now = due && *due <= Millis(0);
   claim_at_.reset();
-  if (due) claim_at_ = now + (due_now && claims.rows == 0 ? recheck_busy : *due);
+  if (due) claim_at_ = now + (due_now && claimed == 0 ? recheck_busy : *due);
   // Read once for a burst, and anew for the next.
   if (jobs_.empty() && !due_now) {
     prices_.forget();
@@ -251,27 +248,44 @@ void PromoEngine::claim() {
   }
 }
 
+// Before anything else is sent, while others wait for a token or have all slots.
+void PromoEngine::claim_off() {
+  if (!may_claim_off() || client_.limiter().wait(Urgency::urgent) > Millis(0)) return;
+  auto claims = store_.claim_off(room_for_off(), [this](PromoJob& job) { return decide(job); });
+  look_for_off_ = claims.rows > 0;
+  take_on(std::move(claims));
+}
+
+void PromoEngine::take_on(PromoStore::Claims claims) {
+  for (auto& [job, decision] : claims.jobs) {
+    if (decision.ends()) {
+      carry_on(std::move(job), decision);
+    } else {
+      jobs_[next_job_++] = Active{std::move(job), decision.send, clock_.steady()};
+    }
+  }
+}
+
 void PromoEngine::send_decided() {
   if (held()) return;
-  const Millis now = clock_.steady();
-  const auto may_send = [&] {
-    return in_flight() < limits_.max_parallel && client_.limiter().wait() <= Millis(0);
-  };
-  if (const auto call = prices_.next_call()) {
-    if (!may_send()) return;
+  send_jobs(Urgency::urgent);
+  if (const auto call = prices_.next_call(); call && may_send())
     prices_.sent(client_.send(*call, "read prices"));
-  }
+  if (!prices_.next_call()) send_jobs(Urgency::normal);
+  if (const auto call = pass_.next_call(); call && may_send())
+    pass_.sent(client_.send(*call, "read promotion codes"));
+}
+
+void PromoEngine::send_jobs(Urgency urgency) {
   for (auto& [id, active] : jobs_) {
-    if (active.sent || !active.operation || waits_to_write(active)) continue;
-    if (!may_send()) return;
+    if (!active.unsent() || active.urgency() != urgency || waits_to_write(active)) continue;
+    if (!may_send(urgency)) return;
     stripe::Call call = active.operation->call;
     if (active.operation->writes()) call.idempotency_key = active.job.idempotency_key;
     active.sent = true;
-    active.sent_at = now;
+    active.sent_at = clock_.steady();
     sent_[client_.send(call, active.operation->what)] = id;
   }
-  if (const auto call = pass_.next_call(); call && may_send())
-    pass_.sent(client_.send(*call, "read promotion codes"));
 }
 
 void PromoEngine::resume_priced() {

@@ -34,7 +34,10 @@ class PromoEngine {
   void set_limits(const Limits& limits);
 
   /// Something may be due: the next pump() asks the store.
-  void look_for_due() { claim_at_ = Millis(0); }
+  void look_for_due() {
+    claim_at_ = Millis(0);
+    look_for_off_ = true;
+  }
   /// Claims and sends what may be sent now.
   void pump();
   /// Takes an answer that belongs to a push or to what is read for many; false if it is somebody
@@ -79,6 +82,11 @@ class PromoEngine {
     Millis decided_at;
     bool sent = false;
     Millis sent_at{0};
+
+    bool unsent() const { return operation && !sent; }
+    Urgency urgency() const {
+      return job.deleted || says_off(job.row) ? Urgency::urgent : Urgency::normal;
+    }
   };
   /// What could not be written: to be saved later.
   struct Unsaved {
@@ -97,10 +105,14 @@ class PromoEngine {
 
   std::optional<Pause> held() const;
   bool waits_to_write(const Active& active) const;
+  bool waits_for_token(Urgency urgency) const;
   std::vector<JobId> waiting() const;  ///< for prices
   int slots() const;                   ///< free ones; a row that waits for prices takes none
   int room() const;                    ///< for rows to be claimed
-  int slow() const;                    ///< requests that have given their slot to others
+  int room_for_off() const;            ///< what is not sent yet makes room for them
+  bool may_claim_off() const;
+  bool may_send(Urgency urgency = Urgency::normal) const;
+  int slow() const;  ///< requests that have given their slot to others
   std::optional<Millis> next_slow() const;
   int in_flight() const {
     return static_cast<int>(sent_.size()) + (prices_.under_way() ? 1 : 0) +
@@ -112,7 +124,10 @@ class PromoEngine {
   bool lacks_slot(const Unsaved& unsaved) const { return unsaved.decision.send && slots() <= 0; }
 
   void claim();
+  void claim_off();
+  void take_on(PromoStore::Claims claims);
   void send_decided();
+  void send_jobs(Urgency urgency);
   void resume_priced();
   void review_unsent();
   void put_back(PromoJob job, const Pause& pause);
@@ -153,6 +168,7 @@ class PromoEngine {
   int price_failures_ = 0;
 
   std::optional<Millis> claim_at_{Millis(0)};  ///< nothing = nothing is due
+  bool look_for_off_ = true;                   ///< something may have to be switched off
 };
 
 }  // namespace stripe_sync

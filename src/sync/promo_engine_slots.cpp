@@ -31,13 +31,19 @@ std::optional<Pause> PromoEngine::pause() const {
 }
 
 bool PromoEngine::waits_to_write(const Active& active) const {
-  return active.operation && !active.sent && active.operation->writes() &&
-         clock_.steady() >= writes_until_;
+  return active.unsent() && active.operation->writes() && clock_.steady() >= writes_until_;
 }
 
 bool PromoEngine::wants_to_write() const {
   return !held() && std::any_of(jobs_.begin(), jobs_.end(),
                                 [this](const auto& entry) { return waits_to_write(entry.second); });
+}
+
+bool PromoEngine::waits_for_token(Urgency urgency) const {
+  return std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
+    const Active& active = entry.second;
+    return active.unsent() && active.urgency() == urgency && !waits_to_write(active);
+  });
 }
 
 std::vector<PromoEngine::JobId> PromoEngine::waiting() const {
@@ -75,6 +81,23 @@ int PromoEngine::room() const {
   return slots() - (prices_.busy() ? 1 : 0) - (pass_.under_way() ? 1 : 0);
 }
 
+int PromoEngine::room_for_off() const {
+  const auto before = std::count_if(jobs_.begin(), jobs_.end(), [](const auto& entry) {
+    return entry.second.unsent() && entry.second.urgency() == Urgency::urgent;
+  });
+  return limits_.max_parallel - in_flight() - static_cast<int>(before);
+}
+
+// If claim() can't: it takes them first.
+bool PromoEngine::may_claim_off() const {
+  if (!look_for_off_ || held() || saves_wait() || room_for_off() <= 0) return false;
+  return room() <= 0 || client_.limiter().wait() > Millis(0);
+}
+
+bool PromoEngine::may_send(Urgency urgency) const {
+  return in_flight() < limits_.max_parallel && client_.limiter().wait(urgency) <= Millis(0);
+}
+
 bool PromoEngine::saves_wait() const {
   return unsaved_.size() >= most_unsaved;
 }
@@ -99,16 +122,18 @@ std::optional<Millis> PromoEngine::wait() const {
   if (blocked_) return soonest;
 
   const auto pause = held();
-  const Millis may_send =
-      std::max(client_.limiter().wait(), pause ? pause->until - now : Millis(0));
-  const bool unsent = std::any_of(jobs_.begin(), jobs_.end(), [this](const auto& entry) {
-    return entry.second.operation && !entry.second.sent && !waits_to_write(entry.second);
-  });
-  if ((unsent || prices_.next_call() || pass_.next_call()) && in_flight() < limits_.max_parallel)
-    consider(may_send);
-  const bool wants_slot = unsent || claim_at_ || !unsaved_.empty() || !waiting().empty();
+  const auto token = [&](Urgency urgency) {
+    return std::max(client_.limiter().wait(urgency), pause ? pause->until - now : Millis(0));
+  };
+  const bool off = waits_for_token(Urgency::urgent), others = waits_for_token(Urgency::normal);
+  if (in_flight() < limits_.max_parallel) {
+    if (off) consider(token(Urgency::urgent));
+    if (others || prices_.next_call() || pass_.next_call()) consider(token(Urgency::normal));
+  }
+  if (may_claim_off()) consider(token(Urgency::urgent));
+  const bool wants_slot = off || others || claim_at_ || !unsaved_.empty() || !waiting().empty();
   if (const auto slot = next_slow(); slot && wants_slot) consider(*slot);
-  if (claim_at_ && room() > 0) consider(std::max(*claim_at_ - now, may_send));
+  if (claim_at_ && room() > 0) consider(std::max(*claim_at_ - now, token(Urgency::normal)));
   if (!pause && (may_resume() || may_compare())) consider(Millis(0));
   return soonest;
 }

@@ -93,6 +93,8 @@ class PromoStore {
   /// leases and the numbers of the writes that `decide` wants sent. What ends a job is returned
   /// with it, to be saved by itself: that may run into the application's locks.
   virtual Claims claim(int limit, const Decide& decide) = 0;
+  /// Only what is to be switched off.
+  virtual Claims claim_off(int limit, const Decide& decide) = 0;
 
   /// Rows are unseen as long as nothing is known of them in Stripe and nothing was sent for them.
   /// If at least so many of them are due that have changed since the last time, claim() leaves them

@@ -57,6 +57,21 @@ TEST(TokenBucket, WhoMayNotWaitIsCountedToo) {
   EXPECT_EQ(bucket.wait(10, Millis(0)), Millis(600));
 }
 
+TEST(TokenBucket, WhatIsUrgentGoesBeforeAllElse) {
+  TokenBucket bucket;
+  for (const double rate : {10.0, 0.5}) {
+    const Millis now(static_cast<int>(1'000'000 / rate));  // full
+    take_all(bucket, rate, now);
+    EXPECT_EQ(bucket.wait(rate, now, Urgency::urgent), Millis(0));
+    bucket.take(rate, now);
+    const Millis token(static_cast<int>(1'000 / rate));
+    EXPECT_EQ(bucket.wait(rate, now, Urgency::urgent), token);
+    EXPECT_EQ(bucket.wait(rate, now), 2 * token);
+  }
+  bucket.limit(10, Millis(3'000'000), Millis(3'060'000));
+  EXPECT_EQ(bucket.wait(10, Millis(3'000'000), Urgency::urgent), Millis(60'000));
+}
+
 TEST(TokenBucket, EachGoesByARateOfItsOwn) {
   TokenBucket bucket;
   EXPECT_EQ(take_all(bucket, 20, Millis(0)), 20);

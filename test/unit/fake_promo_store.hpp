@@ -144,12 +144,11 @@ class FakePromoStore final : public PromoStore {
 
   Claims claim(int limit, const Decide& decide) override {
     ++claims;
-    const auto held = [this](const State& state) {
-      const bool long_held =
-          state.off && held_since_ && clock_.steady() > *held_since_ + Millis(60'000);
-      return held_since_ && unseen(state) && state.changed_at <= *held_since_ && !long_held;
-    };
     return claim_due(lock_due(limit, [&](const State& state) { return !held(state); }), decide);
+  }
+  Claims claim_off(int limit, const Decide& decide) override {
+    const auto wanted = [&](const State& state) { return state.off && !held(state); };
+    return claim_due(lock_due(limit, wanted), decide);
   }
 
   std::size_t hold_unseen(std::size_t least) override {
@@ -262,6 +261,12 @@ class FakePromoStore final : public PromoStore {
     }
     step("claimed");
     return out;
+  }
+
+  bool held(const State& state) const {
+    const bool long_held =
+        state.off && held_since_ && clock_.steady() > *held_since_ + Millis(60'000);
+    return held_since_ && unseen(state) && state.changed_at <= *held_since_ && !long_held;
   }
 
   std::vector<State*> lock_due(int limit, const std::function<bool(const State&)>& wanted) {
