@@ -34,7 +34,7 @@ CREATE TABLE stripe_sync.installation (
   changed_by xid8,
   created_at timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON COLUMN stripe_sync.installation.host IS 'Hash of machine id and data directory; may change together with the timeline only, when a standby is promoted';
+COMMENT ON COLUMN stripe_sync.installation.host IS 'Hash of machine id and data directory; may change only where a standby, which the original streamed to, is promoted';
 COMMENT ON COLUMN stripe_sync.installation.copy_of IS 'Installation that this database was copied from: its objects in Stripe are never taken over';
 COMMENT ON COLUMN stripe_sync.installation.rival IS 'What showed that another database writes as this installation: nothing is sent before stripe_sync_rebind()';
 COMMENT ON COLUMN stripe_sync.installation.newest_event IS 'The last of Stripe''s events that was looked at for such writes';

@@ -1,5 +1,7 @@
 #include "worker/forbidden.hpp"
 
+#include "pg/standby.hpp"
+
 namespace stripe_sync::worker {
 
 std::optional<Error> misplaced(const Orders& orders, const Place& here) {
@@ -9,10 +11,11 @@ std::optional<Error> misplaced(const Orders& orders, const Place& here) {
     return Error(errcode::usage, "this database is a copy of the one that was attached",
                  "Two databases would write to the same Stripe objects.", hint);
   }
-  if (orders.place.host != here.host && orders.place.timeline == here.timeline) {
+  const bool promoted = orders.place.timeline != here.timeline && pg::was_standby();
+  if (orders.place.host != here.host && !promoted) {
     return Error(errcode::usage, "this database runs on another machine or in another directory",
-                 "No standby was promoted: it was moved or copied. Two databases would write to "
-                 "the same Stripe objects.",
+                 "It was moved, copied or restored: it is not known to be a standby that was "
+                 "promoted. Two databases would write to the same Stripe objects.",
                  hint);
   }
   return std::nullopt;

@@ -144,6 +144,27 @@ $staging->stop;
 
 $ENV{STRIPE_SECRET_KEY} = $KEY;
 $node->backup('b');
+
+# A restored backup begins a new timeline, too, as does a standby that nothing was streamed to.
+$node->command_ok([ 'cp', '-R', $node->data_dir . '/pg_wal', $node->basedir . '/wal' ], 'the WAL is kept');
+foreach my $signal ('recovery', 'standby')
+{
+    my $restored = PostgreSQL::Test::Cluster->new("restored_by_$signal");
+    $restored->init_from_backup($node, 'b');
+    $restored->append_conf('postgresql.conf', "restore_command = 'cp " . $node->basedir . "/wal/%f %p'");
+    append_to_file($restored->data_dir . "/$signal.signal", '');
+    $restored->start;
+    $restored->promote if $signal eq 'standby';
+    $restored->poll_query_until('app', 'SELECT NOT pg_is_in_recovery()') or die;
+    isnt($restored->safe_psql('app', 'SELECT timeline FROM stripe_sync.here()'), '1', "$signal: a new timeline");
+    $mark = $sandbox->mark;
+    $restored->safe_psql('app', "UPDATE promo_codes SET is_active = false WHERE code = 'CODE1'", @owner);
+    await_query($restored, 'app', 'SELECT status, reason FROM stripe_sync_health',
+        'down|this database runs on another machine or in another directory', "$signal: health says so");
+    is(scalar $sandbox->writes($mark), 0, "$signal: a restored backup writes nothing");
+    $restored->stop('immediate');
+}
+
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'b', has_streaming => 1);
 $standby->start;
