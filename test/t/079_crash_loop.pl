@@ -14,7 +14,12 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $sandbox = StripeSync::Sandbox->start;
-my $node = start_cluster(sandbox => $sandbox, conf => "stripe_sync.test_restart_delay = 500\n");
+# What is not flushed by whoever wrote it is lost in a crash.
+my $node = start_cluster(sandbox => $sandbox, conf => <<'END');
+stripe_sync.test_restart_delay = 500
+wal_writer_delay = 10s
+wal_writer_flush_after = 1GB
+END
 create_application($node, 'app');
 my @owner = (extra_params => [ '-U', 'app_owner' ]);
 $node->safe_psql('app', 'DELETE FROM promo_codes', @owner);
