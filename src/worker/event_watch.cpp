@@ -9,7 +9,18 @@ void EventWatch::begin(const Orders& orders, Millis now) {
 
 void EventWatch::ask(const std::string& after) {
   after_ = after;
-  request_ = client_.send(read_events(after), "read events");
+  due_ = true;
+  pump();
+}
+
+void EventWatch::pump() {
+  if (!due_ || client_.limiter().wait() > Millis(0)) return;
+  due_ = false;
+  request_ = client_.send(read_events(after_), "read events");
+}
+
+std::optional<Millis> EventWatch::wait() const {
+  return due_ ? std::optional(client_.limiter().wait()) : std::nullopt;
 }
 
 bool EventWatch::handle(std::uint64_t id, const stripe::Answer& answer, const Orders& orders,

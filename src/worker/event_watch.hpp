@@ -16,10 +16,17 @@ class EventWatch {
   explicit EventWatch(stripe::Client& client) : client_(client) {}
 
   void begin(const Orders& orders, Millis now);
-  bool under_way() const { return request_.has_value(); }
+  bool under_way() const { return due_ || request_; }
+  /// Asks for the next page, if that may be sent now.
+  void pump();
+  /// How long the owner may wait before pump() has something to do, answers aside.
+  std::optional<Millis> wait() const;
   Millis since() const { return since_; }
   /// Forgets the look under way (another key).
-  void reset() { request_.reset(); }
+  void reset() {
+    request_.reset();
+    due_ = false;
+  }
 
   /// Takes the answer if it is this watch's: true. `rival` then says what shows another database,
   /// if something does.
@@ -32,6 +39,7 @@ class EventWatch {
   stripe::Client& client_;
   std::optional<std::uint64_t> request_;
   std::string after_;
+  bool due_ = false;
   Millis since_{0};
 };
 

@@ -152,8 +152,9 @@ void Worker::configure() {
 void Worker::block(const Error& reason) {
   // An outage ends by itself; a wrong key is somebody's to change.
   const Millis grown = backoff(++blocks_, 0.5);
-  const Millis retry = reason.sqlstate == errcode::network ? std::min(grown, blocked_retry_least)
-                                                           : std::max(grown, blocked_retry_least);
+  Millis retry = reason.sqlstate == errcode::network ? std::min(grown, blocked_retry_least)
+                                                     : std::max(grown, blocked_retry_least);
+  if (const auto limit = limiter_->pause()) retry = std::max(retry, limit->until - clock_.steady());
   retry_blocked_at_ = clock_.steady() + retry;
   if (!blocked_ || blocked_->message != reason.message) log_error(LOG, reason);
   blocked_ = reason;
@@ -184,7 +185,7 @@ void Worker::check_key() {
   if (was_forbidden) retry_blocked_at_ = Millis(0);
   if (account_.verified() || account_.under_way()) return;
   if (blocked_) {
-    if (clock_.steady() < retry_blocked_at_) return;
+    if (clock_.steady() < retry_blocked_at_ || limiter_->pause()) return;
     configure();
   }
   if (!key_.empty()) account_.begin();
@@ -345,6 +346,7 @@ bool Worker::round() {
 
 // Before the first write after a while.
 void Worker::look_for_rivals() {
+  events_.pump();
   if (!engine_.wants_to_write()) return;
   const Millis now = clock_.steady();
   if (!events_.under_way()) {
@@ -406,6 +408,7 @@ Millis Worker::wait_time() {
     wait = std::min(wait, events_.since() + events_patience - clock_.steady());
   }
   if (const auto due = comparison_.wait(); due && orders_.active) wait = std::min(wait, *due);
+  if (const auto due = events_.wait(); due && serves()) wait = std::min(wait, *due);
   if (const auto due = diffs_.wait(); due && orders_.active) wait = std::min(wait, *due);
   if (blocked_ && !forbidden_ && !account_.under_way()) {
     wait = std::min(wait, retry_blocked_at_ - clock_.steady());

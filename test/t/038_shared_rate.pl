@@ -94,4 +94,16 @@ cmp_ok($other->{time} - $first->{time}, '<', 19, 'the other key did not wait for
 cmp_ok($node->safe_psql($_, 'SELECT requests_per_second FROM stripe_sync.worker'), '<', $rate,
     "$_: the rate is lower for a while") foreach @same_key;
 
+# --- told to wait when asked whose key it is -------------------------------------------------------
+
+$told = $sandbox->fault('status', status => 429, headers => { 'Retry-After' => '600' },
+    match => { path => '/v1/account' });
+$node->safe_psql('other', 'SELECT stripe_sync_rebind()');
+insert_codes($node, 'other', 'ASKED');
+await_query($node, 'other', "SELECT reason ~ 'limits requests', next_try > now() + '5 min' FROM stripe_sync_health",
+    't|t', 'health says when it is asked again');
+$mark = $sandbox->mark;
+$node->safe_psql('other', "SELECT count(*) FROM stripe_sync_promo('ASKED')");
+is(scalar arrived($mark), 0, 'not before, whoever waits');
+
 finish($node);
