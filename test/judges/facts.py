@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Any, Callable, List, Tuple
 
-from probe import NAME, Answer, Probe, Untold
+from probe import NAME, Answer, Probe, Unseen, Untold
 
 Found = Tuple[bool, str]  # whether it is as assumed, and what was seen
 
@@ -41,13 +41,23 @@ def accepted(answer: Answer, *params: str) -> Found:
     return not is_refused, seen
 
 
+def told_by(probe: Probe, type: str, about: Callable[[dict], bool], assumed: bool) -> Found:
+    """Whether such an event is sent. One that is not seen may be late."""
+    if not probe.event(type, about):
+        raise Unseen(not assumed)
+    return assumed, 'there is one'
+
+
 # --- coupons -------------------------------------------------------------------------------------
 
 @fact('coupon ids hold only A-Z a-z 0-9 _ -',
       confirmed='the ids we choose are made of these',
       otherwise='the ids we choose stay as they are; ids chosen elsewhere may hold anything')
 def coupon_id_characters(probe: Probe) -> Found:
-    return refused(probe.coupon(id=probe.new_id() + '.a b'), 'id')
+    others = ('.', ' ', ':', '@', '+', '~', 'é')
+    taken = [repr(each) for each in others
+             if not refused(probe.coupon(id=f'{probe.new_id()}{each}x'), 'id')[0]]
+    return not taken, f'accepted: {", ".join(taken)}' if taken else 'each of seven others is refused'
 
 
 @fact('a third decimal of percent_off is refused',
@@ -114,8 +124,7 @@ def event_of_delete(probe: Probe) -> Found:
     coupon = probe.coupon().made
     code = probe.code(coupon).made
     probe.must('DELETE', f'/v1/coupons/{coupon}')
-    seen = probe.event('promotion_code.updated', lambda obj: obj['id'] == code)
-    return not seen, 'there is one' if seen else 'there is none'
+    return told_by(probe, 'promotion_code.updated', lambda obj: obj['id'] == code, False)
 
 
 # --- promotion codes -----------------------------------------------------------------------------
@@ -146,8 +155,7 @@ def reactivation_clash(probe: Probe) -> Found:
 def event_of_redemption(probe: Probe) -> Found:
     code = probe.code(probe.coupon().made).made
     probe.redeem(code)
-    seen = probe.event('promotion_code.updated', lambda obj: obj['id'] == code)
-    return not seen, 'there is one' if seen else 'there is none'
+    return told_by(probe, 'promotion_code.updated', lambda obj: obj['id'] == code, False)
 
 
 @fact("a subscription's discount sends customer.discount.created",
@@ -156,8 +164,8 @@ def event_of_redemption(probe: Probe) -> Found:
 def event_of_discount(probe: Probe) -> Found:
     code = probe.code(probe.coupon().made).made
     probe.redeem(code)
-    seen = probe.event('customer.discount.created', lambda obj: obj['promotion_code'] == code)
-    return seen, 'there is one' if seen else 'there is none'
+    return told_by(probe, 'customer.discount.created', lambda obj: obj['promotion_code'] == code,
+                   True)
 
 
 # --- what discounts do ---------------------------------------------------------------------------
@@ -209,14 +217,14 @@ def before_tax(probe: Probe) -> Found:
       confirmed='a code that leaves some cents fails in front of the customer',
       otherwise='a code that leaves some cents works in Checkout')
 def remainder(probe: Probe) -> Found:
-    return refused(probe.session(1000, _with_amount_off(probe, 990)))
+    return refused(probe.session([1000], _with_amount_off(probe, 990)))
 
 
 @fact('a Checkout session takes a box for codes or a discount, not both',
       confirmed='an application offers the one or the other',
       otherwise='an application may offer both')
 def box_and_discount(probe: Probe) -> Found:
-    return refused(probe.session(1000, {**_with_amount_off(probe, 100),
+    return refused(probe.session([1000], {**_with_amount_off(probe, 100),
                                         'allow_promotion_codes': 'true'}))
 
 
@@ -225,7 +233,7 @@ def box_and_discount(probe: Probe) -> Found:
       otherwise='the coupon is named as well; it is found through the code all the same')
 def coupon_of_session(probe: Probe) -> Found:
     code = probe.code(probe.coupon().made).made
-    answer = probe.session(1000, {'discounts[0][promotion_code]': code})
+    answer = probe.session([1000], {'discounts[0][promotion_code]': code})
     if not answer.ok:
         raise Untold(f'no session: {answer}')
     coupon = answer.body['discounts'][0].get('coupon')
@@ -272,12 +280,35 @@ def payment_methods(probe: Probe) -> Found:
     return seen == 2, f'those of {seen} of 2 customers are listed'
 
 
+def _ten_of_eleven(part: dict) -> Found:
+    return len(part['data']) == 10, f'{len(part["data"])} of 11, has_more: {part["has_more"]}'
+
+
+ELEVEN = [1000000 + i for i in range(11)]
+
+
 @fact('an invoice shows its first 10 lines',
       confirmed='has_more tells of further ones, which are listed',
       otherwise='has_more tells of further ones all the same')
 def first_lines(probe: Probe) -> Found:
-    lines = _invoice(probe.preview([1000000 + i for i in range(11)]))['lines']
-    return len(lines['data']) == 10, f'{len(lines["data"])} of 11, has_more: {lines["has_more"]}'
+    return _ten_of_eleven(_invoice(probe.preview(ELEVEN))['lines'])
+
+
+@fact('a subscription shows its first 10 items',
+      confirmed='has_more tells of further ones, which are listed',
+      otherwise='has_more tells of further ones all the same')
+def first_items(probe: Probe) -> Found:
+    return _ten_of_eleven(probe.subscription(ELEVEN)['items'])
+
+
+@fact('a Checkout session shows its first 10 line items',
+      confirmed='has_more tells of further ones, which are listed',
+      otherwise='has_more tells of further ones all the same')
+def first_line_items(probe: Probe) -> Found:
+    answer = probe.session(ELEVEN, {'expand[]': 'line_items'})
+    if not answer.ok:
+        raise Untold(f'no session: {answer}')
+    return _ten_of_eleven(answer.body['line_items'])
 
 
 @fact('a subscription holds at most 20 items',

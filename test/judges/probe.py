@@ -22,6 +22,14 @@ class Untold(Exception):
     """Why a fact could not be told."""
 
 
+class Unseen(Exception):
+    """What a fact is about did not show up in time: as assumed (or not), if it never does."""
+
+    def __init__(self, as_assumed: bool) -> None:
+        super().__init__()
+        self.as_assumed = as_assumed
+
+
 @dataclass
 class Answer:
     status: int
@@ -53,7 +61,7 @@ class Answer:
 
 class Probe:
     def __init__(self, base: str, key: str, wait: float) -> None:
-        self.url, self._key, self._wait = urlsplit(base), key, wait
+        self.url, self._key, self.wait = urlsplit(base), key, wait
         scheme = self.url.scheme.upper()
         self.connection = getattr(http.client, f'{scheme}Connection')(self.url.netloc, timeout=80)
         self.version = re.search(r'api_version = "([^"]+)"', CLIENT.read_text())[1]
@@ -97,7 +105,7 @@ class Probe:
         answer = self.ask('POST', path, params)
         if answer.ok:
             method, suffix, parameters = undo
-            self._undo.append((method, f'{path}/{quote(answer.body["id"])}{suffix}', parameters))
+            self._undo.append((method, f'{path}/{quote(answer.body["id"], safe="")}{suffix}', parameters))
         return answer
 
     def clean(self) -> bool:
@@ -136,34 +144,36 @@ class Probe:
     def product(self) -> str:
         return self.make('/v1/products', {'name': NAME}, ('POST', '', {'active': 'false'})).made
 
-    def session(self, unit_amount: int, params: Params) -> Answer:
+    def session(self, amounts: List[int], params: Params) -> Answer:
         return self.make('/v1/checkout/sessions', {
             'mode': 'payment', 'success_url': 'https://example.com/',
-            **item('line_items[0]', self.product(), unit_amount), **params}, ('POST', '/expire', {}))
+            **items('line_items', self.product(), amounts), **params}, ('POST', '/expire', {}))
 
     def preview(self, amounts: List[int], params: Params = {}, product: str = '',
                 quantity: int = 1) -> Answer:
         """The first invoice of a subscription with an item for each amount; makes none."""
-        product = product or self.product()
-        lines: Params = {}
-        for i, amount in enumerate(amounts):
-            lines.update(item(f'subscription_details[items][{i}]', product, amount, quantity,
-                              monthly=True))
+        lines = items('subscription_details[items]', product or self.product(), amounts, quantity,
+                      monthly=True)
         return self.ask('POST', '/v1/invoices/create_preview',
                         {'customer': self.customer(), **lines, **params})
 
-    def redeem(self, code: str) -> str:
-        """A new customer's subscription with the code, paid by invoice: it needs no card."""
-        return self.make('/v1/subscriptions', {
-            'customer': self.customer(), 'discounts[0][promotion_code]': code,
-            'collection_method': 'send_invoice', 'days_until_due': 30,
-            **item('items[0]', self.product(), 10000, monthly=True)}, ('DELETE', '', {})).made
+    def subscription(self, amounts: List[int], params: Params = {}) -> Dict[str, Any]:
+        """A new customer's, paid by invoice: it needs no card."""
+        answer = self.make('/v1/subscriptions', {
+            'customer': self.customer(), 'collection_method': 'send_invoice', 'days_until_due': 30,
+            **items('items', self.product(), amounts, monthly=True), **params}, ('DELETE', '', {}))
+        if not answer.ok:
+            raise Untold(f'no subscription: {answer}')
+        return answer.body
+
+    def redeem(self, code: str) -> None:
+        self.subscription([10000], {'discounts[0][promotion_code]': code})
 
     # --- what is seen ---
 
     def event(self, type: str, about: Callable[[dict], bool]) -> bool:
         """Whether there is such an event; it may take its time."""
-        deadline = time.monotonic() + self._wait
+        deadline = time.monotonic() + self.wait
         while True:
             events = self.must('GET', '/v1/events', {'type': type, 'limit': 100})['data']
             if any(about(event['data']['object']) for event in events):
@@ -173,9 +183,13 @@ class Probe:
             time.sleep(1)
 
 
-def item(path: str, product: str, amount: int, quantity: int = 1, monthly: bool = False) -> Params:
-    params = {'[price_data][currency]': 'usd', '[price_data][product]': product,
-              '[price_data][unit_amount]': amount, '[quantity]': quantity}
-    if monthly:
-        params['[price_data][recurring][interval]'] = 'month'
-    return {path + name: value for name, value in params.items()}
+def items(path: str, product: str, amounts: List[int], quantity: int = 1,
+          monthly: bool = False) -> Params:
+    params: Params = {}
+    for i, amount in enumerate(amounts):
+        values = {'[price_data][currency]': 'usd', '[price_data][product]': product,
+                  '[price_data][unit_amount]': amount, '[quantity]': quantity}
+        if monthly:
+            values['[price_data][recurring][interval]'] = 'month'
+        params.update({f'{path}[{i}]{name}': value for name, value in values.items()})
+    return params

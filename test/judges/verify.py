@@ -2,8 +2,8 @@
 
     STRIPE_SECRET_KEY=sk_test_... script/verify-stripe
 
-A line per fact: whether what the code assumes is confirmed, found otherwise, or could not be told;
-what was seen; what it means for us. Only test keys are taken. What it makes is named
+A line per fact: whether what the code assumes is confirmed, found otherwise, or could not be told (of
+an event that did not show up: in which time); what was seen; what it means for us. Only test keys are taken. What it makes is named
 stripe-sync-verify, and taken away again: coupons and customers are deleted, subscriptions
 cancelled, sessions expired, codes, products and tax rates switched off.
 """
@@ -17,12 +17,15 @@ import sys
 from typing import List
 
 from facts import FACTS, Fact
-from probe import Probe, Untold
+from probe import Probe, Unseen, Untold
 
 
 def tell(fact: Fact, probe: Probe) -> str:
     try:
         as_assumed, seen = fact.check(probe)
+    except Unseen as nothing:
+        return _line(f'not seen in {probe.wait:g} s', fact, 'it may come later, or never',
+                     'if never, ' + (fact.confirmed if nothing.as_assumed else fact.otherwise))
     except Untold as why:
         return _line('could not be told', fact, str(why), 'if otherwise, ' + fact.otherwise)
     if as_assumed:
