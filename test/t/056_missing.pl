@@ -137,6 +137,39 @@ is(resolve("'DROP-1', 'db'") . "\n" . resolve("'DROP-2', 'stripe'"),
 become('DROP-1', 'deleted synced 1', 'confirmed');
 is(join(' ', map { on("DROP-$_") } 1 .. 4), '0 1 0 1', 'and off');
 
+# --- partitions, one by one -----------------------------------------------------------------------
+
+sql(<<'END');
+CREATE TABLE parted (region text, code text, discount_type text DEFAULT 'percentage', discount_value numeric DEFAULT 10,
+  max_uses int, is_active boolean DEFAULT true, PRIMARY KEY (region, code)) PARTITION BY LIST (region);
+CREATE TABLE parted_north PARTITION OF parted FOR VALUES IN ('north');
+CREATE TABLE parted_south PARTITION OF parted FOR VALUES IN ('south');
+CREATE TABLE parted_west PARTITION OF parted FOR VALUES IN ('west');
+CREATE TABLE parted_east PARTITION OF parted FOR VALUES IN ('east');
+SELECT count(*) FROM stripe_sync_attach('parted', duration => 'once', add_columns => true);
+INSERT INTO parted (region, code) SELECT region, 'PART-' || upper(region) || n
+FROM unnest(ARRAY['north', 'south', 'west', 'east']) region, generate_series(1, 3) n;
+END
+become('PART-%', 'synced 12', 'a partitioned table');
+$mark = $sandbox->mark;
+# None of them fires a trigger of the table itself.
+sql('TRUNCATE parted_north');
+become('PART-NORTH%', 'missing 3', 'one partition is truncated: held');
+sql('DROP TABLE parted_south');
+become('PART-SOUTH%', 'missing 3', 'one is dropped: held');
+sql("DELETE FROM parted_west");
+become('PART-WEST%', 'missing 3', 'all of one is deleted, past the table: held');
+become('PART-EAST%', 'synced 3', 'the rows of the other are in step');
+is(scalar $sandbox->writes($mark), 0, 'nothing is switched off unasked');
+is(on(map { my $region = $_; map { "PART-$region$_" } 1 .. 3 } qw(NORTH SOUTH WEST EAST)), 12, 'all are on');
+sql("INSERT INTO parted_west (region, code) VALUES ('west', 'PART-WEST1')");
+become('PART-WEST1', 'synced 1', 'a row that is put back goes on');
+is(scalar $sandbox->writes($mark), 0, 'without a write');
+is(resolve("'PART-SOUTH1', 'db'"), 'PART-SOUTH1|deleted: switched off in Stripe after commit', 'one of the dropped ones is confirmed');
+become('PART-SOUTH1', 'deleted synced 1', 'it is deleted');
+is(on('PART-SOUTH1'), 0, 'and off');
+is(on('PART-SOUTH2', 'PART-SOUTH3'), 2, 'the others are not');
+
 # --- what is deleted and done with is forgotten in the end -----------------------------------------
 
 my $kept = "SELECT string_agg(code, ' ' ORDER BY code) FROM stripe_sync.promo_state WHERE deleted";
