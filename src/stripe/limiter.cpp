@@ -11,7 +11,7 @@ constexpr Millis shortest_pause{1'000};
 
 Error told_to_another() {
   return Error(errcode::rate_limited, "Stripe limits requests",
-               "It said so to another database of this server that has the same key.",
+               "It said so to another worker of this server that has the same key.",
                "Nothing to do: it goes on by itself.");
 }
 

@@ -92,7 +92,7 @@ TEST(Limiter, WhatOneIsToldHoldsForAll) {
     EXPECT_NE(asker->limiter.pause()->reason.message.find("limits requests"), std::string::npos);
     EXPECT_DOUBLE_EQ(asker->limiter.rate(), 5);
   }
-  EXPECT_NE(two.limiter.pause()->reason.detail.find("another database"), std::string::npos);
+  EXPECT_NE(two.limiter.pause()->reason.detail.find("another worker"), std::string::npos);
   one.answer(limited());  // a shorter one ends nothing
   clock.advance(until - clock.steady());
   EXPECT_FALSE(one.limiter.pause());
