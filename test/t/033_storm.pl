@@ -101,7 +101,7 @@ sub disaster
     }
     else
     {
-        my $pid = worker_pid($node, 'app');
+        my $pid = await_worker($node, 'app', "there is a worker to $kind") or die;
         kill $kind eq 'kill' ? 'KILL' : 'TERM', $pid;
         await_worker($node, 'app', "after a $kind another worker serves", $pid);
     }

@@ -12,7 +12,7 @@ use JSON::PP;
 our @EXPORT_OK = qw(insert_various_sql rows_of other_terms);
 
 # Terms that rows are inserted with: discount_type, discount_value, duration, duration_in_months,
-# max_uses, how long from now until expires_at. NULL: as attached, or without limit.
+# max_uses, days until expires_at. NULL: as attached, or without limit.
 my @terms = (
     [qw(percentage 10 NULL NULL NULL NULL)],
     [qw(percentage 12.5 repeating 6 100 NULL)],
