@@ -225,7 +225,7 @@ def remainder(probe: Probe) -> Found:
       otherwise='an application may offer both')
 def box_and_discount(probe: Probe) -> Found:
     return refused(probe.session([1000], {**_with_amount_off(probe, 100),
-                                        'allow_promotion_codes': 'true'}))
+                                          'allow_promotion_codes': 'true'}))
 
 
 @fact("a session's discount by code leaves the coupon empty",

@@ -105,7 +105,8 @@ class Probe:
         answer = self.ask('POST', path, params)
         if answer.ok:
             method, suffix, parameters = undo
-            self._undo.append((method, f'{path}/{quote(answer.body["id"], safe="")}{suffix}', parameters))
+            made = quote(answer.body['id'], safe='')
+            self._undo.append((method, f'{path}/{made}{suffix}', parameters))
         return answer
 
     def clean(self) -> bool:

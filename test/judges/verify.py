@@ -2,10 +2,11 @@
 
     STRIPE_SECRET_KEY=sk_test_... script/verify-stripe
 
-A line per fact: whether what the code assumes is confirmed, found otherwise, or could not be told (of
-an event that did not show up: in which time); what was seen; what it means for us. Only test keys are taken. What it makes is named
-stripe-sync-verify, and taken away again: coupons and customers are deleted, subscriptions
-cancelled, sessions expired, codes, products and tax rates switched off.
+A line per fact: whether what the code assumes is confirmed, found otherwise, or could not be told
+(of an event that did not show up: in which time); what was seen; what it means for us. Only test
+keys are taken. What it makes is named stripe-sync-verify, and taken away again: coupons and
+customers are deleted, subscriptions cancelled, sessions expired, codes, products and tax rates
+switched off.
 """
 from __future__ import annotations
 
