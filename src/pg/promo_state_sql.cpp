@@ -36,7 +36,8 @@ Text in_flight_json(const PromoJob& job) {
   std::string text = "{\"operation\":" + job.unsettled->operation.dump() +
                      ",\"number\":" + std::to_string(job.number) +
                      ",\"spent\":" + flag(job.unsettled->spent) +
-                     ",\"looked\":" + flag(job.unsettled->looked);
+                     ",\"looked\":" + flag(job.unsettled->looked) +
+                     ",\"sent_at\":" + std::to_string(job.unsettled->sent_at);
   return text + "}";
 }
 

@@ -21,8 +21,9 @@ void read_in_flight(const Text& text, PromoJob& job) {
   const json::Value& stored = parsed.value();
   const auto operation = Operation::parse(stored["operation"].dump());
   if (!operation) return;
-  job.unsettled = Unsettled{*operation, std::nullopt, stored["looked"].boolean().value_or(false),
-                            stored["spent"].boolean().value_or(false)};
+  job.unsettled =
+      Unsettled{*operation, std::nullopt, stored["looked"].boolean().value_or(false),
+                stored["spent"].boolean().value_or(false), stored["sent_at"].integer().value_or(0)};
   job.number = stored["number"].integer().value_or(0);
 }
 

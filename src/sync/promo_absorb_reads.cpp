@@ -29,13 +29,50 @@ std::optional<Coupon> coupon_inside(const json::Value& code) {
   return coupon;
 }
 
+/// Seconds for which the answer to the write could still come; parts of one count in full.
+std::int64_t answer_awaited(const Situation& s) {
+  const std::int64_t sent_at = std::min(s.unsettled->sent_at, s.now);  // the clock may be set back
+  return s.answer_within > 0 ? sent_at + s.answer_within + 1 - s.now : 0;
+}
+
+/// Whether a promotion code would be there that nobody knows, or be on or off, by a write that
+/// Stripe does not show and may still do: the connection, or the worker, was lost before its
+/// answer.
+bool may_come_late(const Situation& s) {
+  const Unsettled& write = *s.unsettled;
+  const std::string active = parameter(write.operation, "active");
+  const bool creates = write.operation.kind == Kind::create_code;
+  const bool switches = write.operation.kind == Kind::update_code && !active.empty() &&
+                        s.observed.code && s.observed.code->active != (active == "true");
+  return (creates || switches) && !write.refusal && !write.spent && answer_awaited(s) > 0;
+}
+
+/// Looks again when it can't come any more.
+Effect wait_for_late(Situation& s) {
+  Unsettled& write = *s.unsettled;
+  Effect effect{
+      Next::wait,
+      Error(errcode::network, "the request to " + write.operation.what + " may still be under way",
+            "Its answer did not arrive and Stripe does not show it done, but the row asks for "
+            "something else now.",
+            "Nothing to do: Stripe is looked at again.")};
+  effect.retry_after = Millis(1'000) * answer_awaited(s);
+  write.looked = false;
+  write.sent_at = std::min(write.sent_at, s.now);
+  return effect;
+}
+
 /// The look, if it was one, has been made and observed holds what it found: was the write done? It
-/// was not if the plan would begin with it again.
-Effect after_look(Situation& s) {
+/// was not if the plan would begin with it again; if it would begin with something else, the write
+/// must not come after that, unless it was `found`. Only switching off does not wait.
+Effect after_look(Situation& s, bool found = false) {
   if (!s.unsettled) return {};
   Unsettled& unsettled = *s.unsettled;
   unsettled.looked = true;
-  const bool again = begins_with(plan_promo(s), unsettled.operation);
+  const Plan plan = plan_promo(s);
+  const bool again = begins_with(plan, unsettled.operation);
+  const bool off = s.observed.code && begins_with(plan, switch_off(*s.observed.code));
+  if (!found && !again && !off && may_come_late(s)) return wait_for_late(s);
   if (again && unsettled.refusal) {
     const Unsettled refused = unsettled;
     return give_up(s, refused.operation, *refused.refusal);
@@ -228,8 +265,9 @@ Effect codes_found(Situation& s, const Operation& find, const json::Value& list)
   if (!write) s.text_looked = true;
   if (!write && ordered_off(s)) return adopt_one_off(s, listed.off);
   if (!listed.own.is_null()) {
+    const std::string before = s.observed.code ? s.observed.code->id : "";
     take_own(s, *PromotionCode::from(listed.own), coupon_inside(listed.own));
-    return after_look(s);
+    return after_look(s, s.observed.code && s.observed.code->id != before);
   }
   if (write && !s.unsettled->refusal) return after_look(s);
   if (listed.rivals.empty() && existing) return cannot_return(s, listed.linked);

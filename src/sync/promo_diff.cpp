@@ -207,6 +207,7 @@ std::optional<Error> PromoDiff::take(const stripe::Answer& answer) {
     case Next::conflict:
       resolve(effect, answer, before);
       return std::nullopt;
+    case Next::wait:
     case Next::retry:
       // An object is gone, and a push would begin anew after a pause.
       if (answer.verdict == stripe::Verdict::missing) return std::nullopt;

@@ -61,6 +61,7 @@ void PromoEngine::unblock() {
 Situation PromoEngine::situation(const PromoJob& job) const {
   Situation now = situation_of(job, prices_.catalog(), clock_.unix_seconds());
   now.text_taken = pass_.is_taken(lowered(job.code));
+  now.answer_within = client_.config().request_timeout / Millis(1'000);
   return now;
 }
 
@@ -106,7 +107,7 @@ Decision PromoEngine::decide(PromoJob& job) {
                        job.unsettled->operation.same_request(next);
     if (!again) job.number = 0;
     job.first_send = !again;
-    job.unsettled = Unsettled{next, std::nullopt, false, false};
+    job.unsettled = Unsettled{next, std::nullopt, false, false, now.now};
   }
   decision.send = next;
   return decision;
@@ -114,6 +115,7 @@ Decision PromoEngine::decide(PromoJob& job) {
 
 Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
                                    const stripe::Answer& answer) {
+  const std::int64_t sent_at = job.unsettled ? job.unsettled->sent_at : 0;
   if (operation.writes()) job.unsettled.reset();
   if (std::exchange(job.first_send, false) && answer.key_was_used) {
     rival_ = "Idempotency key " + job.idempotency_key + ", new here, had been used before, to " +
@@ -127,7 +129,9 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
     return decide(job);
   }
 
-  const Effect effect = absorb_into(job, situation(job), operation, answer);
+  Situation now = situation(job);
+  now.sent_at = sent_at;
+  const Effect effect = absorb_into(job, std::move(now), operation, answer);
   if (answer.ok()) permissions_.granted(operation.call);
 
   Decision decision;
@@ -152,6 +156,9 @@ Decision PromoEngine::decide_after(PromoJob& job, const Operation& operation,
         decision.settle->state = PromoState::conflict;
         decision.settle->wake_at = conflict_until(situation(job));
       }
+      break;
+    case Effect::Next::wait:
+      decision.retry = Decision::Retry{effect.reason, effect.retry_after, false};
       break;
     case Effect::Next::blocked:
       if (answer.verdict == stripe::Verdict::forbidden) {

@@ -139,6 +139,8 @@ struct Unsettled {
   std::optional<Error> refusal;
   bool looked = false;  ///< looked since; the write was found not to have been done
   bool spent = false;   ///< Stripe holds its number for another request: take a new one
+  /// Unix seconds; for as long as an answer is waited for after it, Stripe may still do it.
+  std::int64_t sent_at = 0;
 };
 
 /// A promotion code that Stripe will not make as it is asked, and why. Known only for as long as
@@ -193,6 +195,8 @@ struct Situation {
   /// by absorb() when a code is adopted, by the uses that it has counted itself.
   std::int64_t used_before = 0;
   std::int64_t now = 0;
+  std::int64_t sent_at = 0;        ///< when the write was sent that absorb() gets the answer to
+  std::int64_t answer_within = 0;  ///< seconds; who has sent something waits no longer
 };
 
 /// Where a row stands when its plan has nothing (more) to send.
@@ -221,6 +225,7 @@ struct Effect {
   enum class Next {
     go_on,     ///< plan again, now
     retry,     ///< plan again after a pause (reason says why); the outcome may be unknown
+    wait,      ///< look again after retry_after: what is not there may still come
     parked,    ///< refused for good: reason
     conflict,  ///< the code is somebody else's in Stripe, with other terms: reason
     blocked,   ///< nothing can be sent for any row (401, 403 ...): reason

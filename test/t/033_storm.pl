@@ -18,10 +18,8 @@ diag("STRIPE_SYNC_STORM_SEED=$seed");
 srand $seed;
 
 my $sandbox = StripeSync::Sandbox->start;
-# What Stripe is still at work on when a worker dies can't be seen in it yet: the next worker comes
-# after such a request is done.
 my $node = start_cluster(sandbox => $sandbox, databases => ['app'],
-    conf => "stripe_sync.max_parallel = 8\nstripe_sync.request_timeout = '1s'\nstripe_sync.test_restart_delay = 500");
+    conf => "stripe_sync.max_parallel = 8\nstripe_sync.request_timeout = '1s'");
 create_application($node, 'app');
 my @owner = (extra_params => [ '-U', 'app_owner' ]);
 $node->safe_psql('app', <<'END', @owner);

@@ -308,11 +308,12 @@ class Chaos {
     const Fate troubles[] = {{Fate::never_sent, Millis(20)},     {Fate::lost, Millis(80'000)},
                              {Fate::lost_answer, Millis(9'000)}, {Fate::failed, Millis(70)},
                              {Fate::failed_after, Millis(70)},   limited(),
-                             limited("20", "lock_timeout"),      {Fate::answered, Millis(9'000)}};
+                             limited("20", "lock_timeout"),      {Fate::answered, Millis(9'000)},
+                             {Fate::late, Millis(9'000)}};
     const Fate usual{Fate::answered, Millis(20 + world.pick(100))};
     switch (mood_) {
       case flaky:
-        return world.pick(4) ? usual : troubles[world.pick(8)];
+        return world.pick(4) ? usual : troubles[world.pick(9)];
       case unreachable:
         return troubles[0];
       case silent:
@@ -363,6 +364,7 @@ class Chaos {
         if (world.pick(3)) return;
         return world.clock.advance(Millis(1'000) * (1 + world.pick(2 * static_cast<int>(day))));
       case 11:
+        world.transport.arrive();  // for how long something may be under way is told by the clock
         return world.set_clock(world.pick(3) ? skew() : Millis(3'600'000) * (world.pick(9) - 4));
       case 12:
       case 13:

@@ -35,6 +35,7 @@ class FakePromoStore final : public PromoStore {
     std::string in_flight;  ///< the operation; empty = none
     std::int64_t number = 0;
     bool looked = false, spent = false;
+    std::int64_t sent_at = 0;
     bool take_over = false;
     Error reason;
     std::string action;
@@ -307,8 +308,8 @@ class FakePromoStore final : public PromoStore {
     job.identity = {"inst_1", "public.promo/" + state.mark,
                     state.code + "-" + state.key + "r" + std::to_string(state.revision)};
     if (!state.in_flight.empty()) {
-      job.unsettled =
-          Unsettled{*Operation::parse(state.in_flight), std::nullopt, state.looked, state.spent};
+      job.unsettled = Unsettled{*Operation::parse(state.in_flight), std::nullopt, state.looked,
+                                state.spent, state.sent_at};
       job.number = state.number;
     }
     return job;
@@ -345,6 +346,7 @@ class FakePromoStore final : public PromoStore {
     state.number = job.number;
     state.looked = job.unsettled->looked;
     state.spent = job.unsettled->spent;
+    state.sent_at = job.unsettled->sent_at;
   }
 
   Millis time() const { return clock_.steady() + clock_.ahead; }

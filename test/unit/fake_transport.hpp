@@ -36,6 +36,7 @@ struct Fate {
     never_sent,    ///< no connection
     lost,          ///< on the way there; the client waits until `latency`
     lost_answer,   ///< executed, but nothing comes back
+    late,          ///< the same, and executed half a minute after the client has given up
     failed,        ///< 500, not executed, stored under the number
     failed_after,  ///< 500 although executed, stored under the number
     refused,       ///< `canned` is answered by something before the endpoint: nothing is stored
@@ -71,11 +72,10 @@ class FakeTransport final : public http::Transport {
   std::vector<Sent> log;
   std::size_t most_in_flight = 0;
 
-  /// The client is gone; what it sent arrives all the same, before anything of its successor's.
-  void drop_client() {
-    execute_until(Millis::max());
-    open_.clear();
-  }
+  /// The client is gone; what it sent is executed all the same, in its time.
+  void drop_client() { open_.clear(); }
+  /// All that was sent is executed.
+  void arrive() { execute_until(Millis::max()); }
   /// Time until something ends.
   std::optional<Millis> next() const {
     std::optional<Millis> soonest;
@@ -95,7 +95,9 @@ class FakeTransport final : public http::Transport {
     leaving(in);
     const Millis now = clock_.steady();
     const Fate what = fate(in);
-    log.push_back({log.size() + 1, in, what, now, now + what.latency / 2, now + what.latency});
+    const Millis executes =
+        what.kind == Fate::late ? what.latency + Millis(30'000) : what.latency / 2;
+    log.push_back({log.size() + 1, in, what, now, now + executes, now + what.latency});
     open_.insert(log.size());
     waiting_.insert(log.size());
     most_in_flight = std::max(most_in_flight, in_flight());
@@ -116,7 +118,8 @@ class FakeTransport final : public http::Transport {
     const auto answer = answers_.find(first->id);
     if (first->fate.kind == Fate::refused) {
       outcome.response = first->fate.canned;
-    } else if (answer != answers_.end() && first->fate.kind != Fate::lost_answer) {
+    } else if (answer != answers_.end() && first->fate.kind != Fate::lost_answer &&
+               first->fate.kind != Fate::late) {
       outcome.response = answer->second;
     } else {
       outcome.failure.message = "timed out";

@@ -279,6 +279,38 @@ TEST(EngineTrouble, OnePushIsBlockedWhileOthersAreUnderWay) {
   EXPECT_EQ(keys.size(), world.transport.log.size());
 }
 
+// What Stripe does not show yet may still be done, when nobody waits for it any more.
+TEST(EngineTrouble, AWriteThatComesLateIsNotLeftAlone) {
+  for (const bool deleted : {true, false}) {
+    for (const bool exists : {true, false}) {
+      SCOPED_TRACE(std::to_string(deleted) + std::to_string(exists));
+      World world;
+      world.insert("1", {{"is_active", exists ? "false" : "true"}});
+      if (exists) world.settle();
+      world.transport.fate = [&](const Received& request) {
+        const bool on =
+            exists ? request.get("active") == "true" : request.path == "/v1/promotion_codes";
+        return on && request.writes() ? Fate{Fate::late, Millis(1'000)} : Fate();
+      };
+      if (exists) world.edit("1", {{"is_active", "true"}});
+      const auto gone = [&] {
+        return !world.transport.log.empty() && world.transport.log.back().fate.kind == Fate::late;
+      };
+      ASSERT_GE(world.run_until(gone), Millis(0));
+      if (deleted) {
+        world.store.remove("1");
+        world.engine->look_for_due();
+      } else {
+        world.edit("1", {{"is_active", "false"}});
+      }
+      world.transport.fate = [](const Received&) { return Fate(); };
+      world.settle();
+      world.transport.arrive();
+      EXPECT_TRUE(world.stripe.active_codes("CODE1").empty());
+    }
+  }
+}
+
 TEST(EngineTrouble, AnUnknownOutcomeIsLookedUpAndNothingIsDoneTwice) {
   const Fate fates[] = {{Fate::lost, Millis(5'000)},
                         {Fate::lost_answer, Millis(5'000)},
