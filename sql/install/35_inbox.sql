@@ -36,7 +36,8 @@ COMMENT ON FUNCTION stripe_sync.last_changes(regclass, bigint[], xid8[]) IS 'Wha
 -- A row that shows the code of a state whose own row is gone, or shows another, is that row under a
 -- new key: its state goes along, or a code that works would be switched off and made anew. Keys may
 -- be exchanged: what stands in the way makes place first, as a row that is gone, and the others pass
--- through names that no key has.
+-- through names that no key has. A transaction that was open while the code was replaced shows the one
+-- before it.
 CREATE FUNCTION stripe_sync.carry_states(promo_table regclass, numbers bigint[], xids xid8[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -56,8 +57,17 @@ BEGIN
       AND (s.key, s.promotion_code_id) NOT IN (SELECT l.key, l.promotion_code_id FROM last l WHERE l.promotion_code_id IS NOT NULL)
       AND (s.deleted OR s.state = 'missing' OR s.key IN (SELECT l.key FROM last l
         WHERE l.change IN ('deleted', 'left', 'truncated') OR l.promotion_code_id IS NOT NULL))
-    ORDER BY s.promotion_code_id, s.key)
-  SELECT array_agg(m.old_key), array_agg(m.new_key) INTO old_keys, new_keys FROM moves m;
+    ORDER BY s.promotion_code_id, s.key),
+  replaced AS (SELECT DISTINCT ON (s.key) s.key AS old_key, n.key AS new_key
+    FROM last l CROSS JOIN LATERAL
+      (SELECT * FROM stripe_sync.promo_state s WHERE s.promo_table = promo_table AND s.key = l.key OFFSET 0) s
+    CROSS JOIN LATERAL jsonb_array_elements(s.observed -> 'predecessors') p(one)
+    JOIN shown n ON n.promotion_code_id = p.one ->> 'id' AND n.key <> s.key
+    WHERE l.change IN ('deleted', 'left')
+      AND s.key NOT IN (SELECT m.old_key FROM moves m) AND n.key NOT IN (SELECT m.new_key FROM moves m)
+    ORDER BY s.key, n.key)
+  SELECT array_agg(m.old_key), array_agg(m.new_key) INTO old_keys, new_keys
+  FROM (TABLE moves UNION ALL SELECT DISTINCT ON (r.new_key) r.old_key, r.new_key FROM replaced r) m;
   IF old_keys IS NULL THEN
     RETURN;
   END IF;

@@ -151,14 +151,14 @@ settled('a conflict switched off');
 is(state_of('THEIRS')->{state}, 'synced', 'is none');
 
 # What was decided holds though the row is switched off before anything is done about it.
-my $taken = $sandbox->foreign_code('TAKEN', { percent_off => 33, duration => 'forever' });
+my $theirs = $sandbox->foreign_code('TAKEN', { percent_off => 33, duration => 'forever' });
 app("INSERT INTO promo_codes (code, description, discount_type, discount_value) VALUES ('TAKEN', '', 'percentage', 10)");
 settled('one more conflict');
 sql("SELECT stripe_sync_pause(); SELECT stripe_sync_resolve('TAKEN', 'stripe')");
 app("UPDATE promo_codes SET is_active = false WHERE code = 'TAKEN'");
 sql('SELECT stripe_sync_resume()');
 settled('taken as Stripe has it, and switched off at once');
-is(join(' ', map { $_->{id} . ($_->{active} ? ' on' : ' off') } $sandbox->codes('TAKEN')), "$taken->{id} off",
+is(join(' ', map { $_->{id} . ($_->{active} ? ' on' : ' off') } $sandbox->codes('TAKEN')), "$theirs->{id} off",
     'the code that was taken is off, and no other was made');
 is(state_of('TAKEN')->{state}, 'synced', 'TAKEN: synced');
 
