@@ -22,7 +22,7 @@ BEGIN
       OR r.oid = (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database()))) THEN
     RAISE EXCEPTION USING ERRCODE = 'SY004', MESSAGE = format('schema "%s" belongs to %s', schema, pg_get_userbyid(there.owner)),
       DETAIL = 'Its owner would read every promo code, and could change what is known of their uses.',
-      HINT = format('ALTER SCHEMA %I OWNER TO %I; and look at what is in it. Once it is in use, any role may own it.', schema, keeper);
+      HINT = format('ALTER SCHEMA %I OWNER TO %I; and look at what is in it. Once a table is attached, any role may own it.', schema, keeper);
   END IF;
   RETURN schema;
 END

@@ -17,6 +17,10 @@ extern "C" {
 #include "utils/wait_event.h"
 }
 
+#ifndef DATCONNLIMIT_INVALID_DB  // before 15.4 no database was marked so
+#define DATCONNLIMIT_INVALID_DB (-2)
+#endif
+
 namespace stripe_sync::pg {
 
 inline WaitEventSet* create_wait_event_set(MemoryContext context [[maybe_unused]], int events) {

@@ -35,7 +35,7 @@ std::vector<Oid> served_databases();
 /// Process of that database's worker, 0 if it has none. Plain C.
 int find_worker_pid(Oid database);
 
-/// The launcher's take_worker_lock(), before it is connected.
+/// The launcher's take_worker_lock(): it serves no database.
 bool take_launcher_lock();
 
 /// In a worker, in a transaction: finds the launcher, if there is one, for wake_launcher().

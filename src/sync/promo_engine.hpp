@@ -84,8 +84,12 @@ class PromoEngine {
     Millis sent_at{0};
 
     bool unsent() const { return operation && !sent; }
+    bool is_off() const { return job.deleted || says_off(job.row); }
+    /// Something is on sale that must not be, or may be: it is looked for.
     Urgency urgency() const {
-      return job.deleted || says_off(job.row) ? Urgency::urgent : Urgency::normal;
+      const bool sells = job.observed.code && job.observed.code->active;
+      const bool look = job.unsettled && operation && !operation->writes();
+      return is_off() && (sells || look) ? Urgency::urgent : Urgency::normal;
     }
   };
   /// What could not be written: to be saved later.

@@ -83,7 +83,7 @@ int PromoEngine::room() const {
 
 int PromoEngine::room_for_off() const {
   const auto before = std::count_if(jobs_.begin(), jobs_.end(), [](const auto& entry) {
-    return entry.second.unsent() && entry.second.urgency() == Urgency::urgent;
+    return entry.second.unsent() && entry.second.is_off();
   });
   return limits_.max_parallel - in_flight() - static_cast<int>(before);
 }

@@ -11,8 +11,15 @@ std::optional<Error> misplaced(const Orders& orders, const Place& here) {
     return Error(errcode::usage, "this database is a copy of the one that was attached",
                  "Two databases would write to the same Stripe objects.", hint);
   }
-  const bool promoted = orders.place.timeline != here.timeline && pg::was_standby();
-  if (orders.place.host != here.host && !promoted) {
+  const bool another_timeline = orders.place.timeline != here.timeline;
+  if (another_timeline && pg::was_standby()) return std::nullopt;
+  if (another_timeline && orders.place.host == here.host) {
+    return Error(errcode::usage, "this server was restored from a backup",
+                 "What was pushed since the backup was made is not known here, and the original "
+                 "may go on elsewhere.",
+                 hint);
+  }
+  if (orders.place.host != here.host) {
     return Error(errcode::usage, "this database runs on another machine or in another directory",
                  "It was moved, copied or restored: it is not known to be a standby that was "
                  "promoted. Two databases would write to the same Stripe objects.",

@@ -11,6 +11,7 @@
 #include "core/clock.hpp"
 
 #include "pg/boundary.hpp"
+#include "pg/compat.hpp"
 #include "pg/guc.hpp"
 #include "pg/log.hpp"
 #include "pg/start_worker.hpp"
@@ -39,12 +40,17 @@ namespace {
 // One that takes longer to begin, as while its database is being moved, holds up no other.
 constexpr Millis longest_start{2'000};
 
+constexpr int most_doublings = 6;  // to about an hour, between looks at what needs no worker
+
 struct Database {
   Oid oid;
   std::string name;
+  bool listed;  ///< in stripe_sync.databases, or that is empty
   bool served = false;
-  Millis since{0};  ///< has it been served
+  bool was_served = false;  ///< until a process finds that it needs no worker
+  Millis since{0};          ///< has it been served
   int failures = 0;
+  int found_idle = 0;                       ///< times in a row
   Millis due{0};                            ///< for a start, unless it is served
   BackgroundWorkerHandle* start = nullptr;  ///< of a process that does not serve it yet
 };
@@ -66,15 +72,15 @@ bool takes_workers(Form_pg_database database) {
          database->datconnlimit != DATCONNLIMIT_INVALID_DB;
 }
 
-std::vector<Database> read_databases(const std::vector<std::string>& listed) {
+std::vector<Database> read_databases(const std::vector<std::string>& names) {
   std::vector<Database> found;
   const Relation catalog = pg_call([] { return table_open(DatabaseRelationId, AccessShareLock); });
   const TableScanDesc scan = pg_call([=] { return table_beginscan_catalog(catalog, 0, nullptr); });
   while (HeapTuple row = pg_call([=] { return heap_getnext(scan, ForwardScanDirection); })) {
     Form_pg_database form = reinterpret_cast<Form_pg_database>(GETSTRUCT(row));
     const std::string name = NameStr(form->datname);
-    const bool meant = listed.empty() || std::count(listed.begin(), listed.end(), name) > 0;
-    if (meant && takes_workers(form)) found.push_back({form->oid, name});
+    const bool listed = names.empty() || std::count(names.begin(), names.end(), name) > 0;
+    if (takes_workers(form)) found.push_back({form->oid, name, listed});
   }
   pg_call([=] {
     table_endscan(scan);
@@ -131,10 +137,15 @@ void Launcher::look() {
                      [&](const Database& other) { return other.oid == database.oid; });
     if (known != databases_.end()) {
       std::swap(known->name, database.name);
+      known->listed = database.listed;
       database = std::exchange(*known, {});
     }
     follow(database, std::count(served.begin(), served.end(), database.oid) > 0);
   }
+  // One that is not listed was given its worker by a session; from then on it is kept.
+  std::erase_if(found, [](const Database& database) {
+    return !database.listed && !database.was_served && database.start == nullptr;
+  });
   for (Database& gone : databases_) {
     if (gone.start != nullptr) forget(gone.start);
   }
@@ -162,7 +173,16 @@ void Launcher::follow(Database& database, bool served) {
     database.due = now + restart_delay(++database.failures);
   }
   database.served = served;
-  if (database.start != nullptr && (served || has_ended(database.start))) forget(database.start);
+  if (served) {
+    database.was_served = true;
+    database.found_idle = 0;
+  }
+  if (database.start == nullptr || (!served && !has_ended(database.start))) return;
+  forget(database.start);
+  if (served) return;
+  // Who attaches a table, or asks, starts a worker without us.
+  database.was_served = false;
+  database.due = now + pause() * (1 << std::min(database.found_idle++, most_doublings));
 }
 
 // One after the other, so that many databases that need no worker take one slot. Returns how long
@@ -187,7 +207,6 @@ void Launcher::start(Database& database) {
   const Millis now = clock_.steady();
   database.start = launch_worker(database.oid, database.name.c_str());
   if (database.start != nullptr) {
-    // If it is found to need none, it is looked at again later.
     database.due = now + pause();
     started_ = database.oid;
     others_wait_until_ = now + longest_start;

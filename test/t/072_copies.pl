@@ -165,6 +165,26 @@ foreach my $signal ('recovery', 'standby')
     $restored->stop('immediate');
 }
 
+# Restored in its place: what happened since the backup is not known there.
+my $there = $node->data_dir;
+$node->stop('fast');
+rename $there, "$there.aside" or die $!;
+$node->command_ok([ 'cp', '-R', $node->backup_dir . '/b', $there ], 'a backup is put in place');
+chmod 0700, $there or die $!;
+append_to_file("$there/postgresql.conf", "restore_command = 'cp " . $node->basedir . "/wal/%f %p'\n");
+append_to_file("$there/recovery.signal", '');
+$node->start;
+$node->poll_query_until('app', 'SELECT NOT pg_is_in_recovery()') or die;
+$mark = $sandbox->mark;
+$node->safe_psql('app', "UPDATE promo_codes SET is_active = false WHERE code = 'CODE1'", @owner);
+await_query($node, 'app', 'SELECT status, reason FROM stripe_sync_health',
+    'down|this server was restored from a backup', 'in its place: health says so');
+is(scalar $sandbox->writes($mark), 0, 'in its place: nothing is written');
+$node->stop('immediate');
+PostgreSQL::Test::Utils::system_or_bail('rm', '-rf', $there);
+rename "$there.aside", $there or die $!;
+$node->start;
+
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'b', has_streaming => 1);
 $standby->start;
