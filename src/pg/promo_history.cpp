@@ -47,8 +47,7 @@ std::string table_of(const PromoJob& job) {
 }  // namespace
 
 void PromoHistory::insert(const std::string& table, const PromoJob& job, const std::string& account,
-                          const std::string& mode, std::size_t revision, const Replaced& entry,
-                          bool over) {
+                          const std::string& mode, const Replaced& entry, bool over) {
   Observed terms;
   terms.coupon = entry.coupon;
   terms.code = entry.code;
@@ -63,33 +62,34 @@ void PromoHistory::insert(const std::string& table, const PromoJob& job, const s
           " key = excluded.key, times_redeemed = excluded.times_redeemed, terms = excluded.terms,"
           " replaced_at = excluded.replaced_at, why_replaced = excluded.why_replaced",
       {entry.code.id, entry.code.coupon, table_of(job), job.key, entry.code.code,
-       std::to_string(revision), terms.dump(), std::to_string(entry.code.times_redeemed),
+       std::to_string(entry.revision), terms.dump(), std::to_string(entry.code.times_redeemed),
        over ? "true" : "false", text_or_null(entry.why), text_or_null(account),
        text_or_null(mode)});
 }
 
 void PromoHistory::record(PromoJob& job, const std::string& account, const std::string& mode) {
   Observed& seen = job.observed;
-  const bool another = seen.code && seen.code->id != job.recorded;
+  const bool another = seen.code && (seen.untold || seen.code->id != job.recorded);
   if (seen.replaced.empty() && !another) return;
   const auto failed = in_subtransaction([&] {
     const HistoryTable history = history_table();
     as_history_owner(history, [&] {
-      std::size_t revision = seen.predecessors.size() - seen.replaced.size();
       for (const Replaced& entry : seen.replaced)
-        insert(history.name, job, account, mode, ++revision, entry, true);
+        insert(history.name, job, account, mode, entry, true);
+      const auto revision = static_cast<std::int64_t>(seen.predecessors.size()) + 1;
       if (another)
-        insert(history.name, job, account, mode, seen.predecessors.size() + 1,
-               {*seen.code, seen.coupon, ""}, false);
+        insert(history.name, job, account, mode, {*seen.code, seen.coupon, "", revision}, false);
     });
   });
   if (failed && may_pass(*failed)) throw *failed;
   if (failed) {
     log_error(LOG, *failed);
     promo_state::note_error("history", *failed);
+    seen.untold = another;
     return;
   }
   seen.replaced.clear();
+  seen.untold = false;
   if (seen.code) job.recorded = seen.code->id;
 }
 

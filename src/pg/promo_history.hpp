@@ -14,7 +14,8 @@ namespace stripe_sync::pg {
 class PromoHistory {
  public:
   /// Adds what a step has replaced, and the present code where `recorded` is another. What may pass
-  /// (a lock) is thrown; any other failure is counted in stripe_sync.error.
+  /// (a lock) is thrown; any other failure is counted in
+  /// stripe_sync.error, and what is lacking is written with a later step of the row.
   void record(PromoJob& job, const std::string& account, const std::string& mode);
 
   /// The predecessors of a row of which nothing else is known: attached again, installed again.
@@ -23,7 +24,7 @@ class PromoHistory {
 
  private:
   void insert(const std::string& table, const PromoJob& job, const std::string& account,
-              const std::string& mode, std::size_t revision, const Replaced& entry, bool over);
+              const std::string& mode, const Replaced& entry, bool over);
 
   MadeStatement insert_, select_;
 };

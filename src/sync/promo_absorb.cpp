@@ -279,8 +279,7 @@ Effect take_answer(Situation& s, const Operation& operation, const stripe::Answe
     case Verdict::unknown:
       break;
   }
-  if (operation.writes())
-    s.unsettled = Unsettled{operation, std::nullopt, false, false, s.sent_at};
+  if (operation.writes()) s.unsettled = Unsettled{operation, std::nullopt, false, false, s.sent_at};
   return try_later(answer, !operation.writes());
 }
 

@@ -39,7 +39,8 @@ void leave_uses(Situation& s, std::int64_t more) {
 /// The row's code gives way to another.
 void retire(Situation& s) {
   const PromotionCode& code = *s.observed.code;
-  Replaced replaced{code, s.observed.coupon, ""};
+  const auto revision = static_cast<std::int64_t>(s.observed.predecessors.size()) + 1;
+  Replaced replaced{code, s.observed.coupon, "", revision};
   if (const Desired* desired = std::get_if<Desired>(&s.mapped); desired && s.observed.coupon)
     replaced.why = side_by_side(reasons_to_replace(*desired, *s.observed.coupon, code));
   s.observed.replaced.push_back(std::move(replaced));
@@ -56,6 +57,7 @@ void recall(Situation& s, const std::string& id) {
   if (found == earlier.end()) return;
   leave_uses(s, found->redeemed);
   earlier.erase(found);
+  std::erase_if(s.observed.replaced, [&](const Replaced& one) { return one.code.id == id; });
 }
 
 /// Takes a code if it is what the row asks for; otherwise says what differs. Where our state was

@@ -125,7 +125,7 @@ std::string dump_replaced(const Replaced& replaced) {
   Writer out;
   if (replaced.coupon) out.raw("coupon", dump_coupon(*replaced.coupon));
   out.raw("promotion_code", dump_code(replaced.code));
-  return out.text("why", replaced.why).done();
+  return out.text("why", replaced.why).number("revision", replaced.revision).done();
 }
 
 }  // namespace
@@ -194,9 +194,10 @@ std::string Observed::dump() const {
     earlier += (earlier.empty() ? "" : ",") +
                Writer().text("id", one.id).number("redeemed", one.redeemed).done();
   if (!earlier.empty()) out.raw("predecessors", "[" + earlier + "]");
-  std::string untold;
-  for (const Replaced& one : replaced) untold += (untold.empty() ? "" : ",") + dump_replaced(one);
-  if (!untold.empty()) out.raw("replaced", "[" + untold + "]");
+  std::string late;
+  for (const Replaced& one : replaced) late += (late.empty() ? "" : ",") + dump_replaced(one);
+  if (!late.empty()) out.raw("replaced", "[" + late + "]");
+  if (untold) out.flag("untold", true);
   return out.text("unknown_code", unknown_code).done();
 }
 
@@ -213,11 +214,13 @@ Observed Observed::parse(std::string_view text) {
   for (std::size_t i = 0; i < earlier.size(); ++i)
     observed.predecessors.push_back(
         {earlier[i]["id"].text_or(""), earlier[i]["redeemed"].integer().value_or(0)});
-  const json::Value untold = stored.value()["replaced"];
-  for (std::size_t i = 0; i < untold.size(); ++i)
-    if (auto code = PromotionCode::from(untold[i]["promotion_code"]))
-      observed.replaced.push_back(
-          {std::move(*code), Coupon::from(untold[i]["coupon"]), untold[i]["why"].text_or("")});
+  const json::Value late = stored.value()["replaced"];
+  for (std::size_t i = 0; i < late.size(); ++i)
+    if (auto code = PromotionCode::from(late[i]["promotion_code"]))
+      observed.replaced.push_back({std::move(*code), Coupon::from(late[i]["coupon"]),
+                                   late[i]["why"].text_or(""),
+                                   late[i]["revision"].integer().value_or(1)});
+  observed.untold = stored.value()["untold"].boolean().value_or(false);
   observed.unknown_code = stored.value()["unknown_code"].text_or("");
   return observed;
 }

@@ -73,6 +73,7 @@ struct Replaced {
   PromotionCode code;
   std::optional<Coupon> coupon;
   std::string why;
+  std::int64_t revision = 1;  ///< of the row's promotion codes
 };
 
 /// What Stripe was last seen to hold for a row.
@@ -82,6 +83,7 @@ struct Observed {
   std::optional<Coupon> next_coupon;  ///< made for the code's successor
   std::vector<Predecessor> predecessors;
   std::vector<Replaced> replaced;  ///< of these, what is not in the history yet
+  bool untold = false;             ///< nor is `code`: it could not be written
   /// The promotion code id that the row carries and that is not this row's in Stripe (unknown
   /// there, or another row's): not asked again.
   std::string unknown_code;

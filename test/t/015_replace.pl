@@ -230,6 +230,14 @@ app("UPDATE promo_codes SET max_uses = 60 WHERE id = '$ids{b}'");
 settled('mended, the history is written again');
 is(sql("SELECT string_agg(terms -> 'promotion_code' ->> 'max_redemptions', ' ' ORDER BY revision) FROM stripe.promo_history WHERE key = '$ids{b}' AND code = 'CHARLIE'"),
     '100 80 70 60', 'and lacks nothing');
+sql('ALTER TABLE stripe.promo_history RENAME why_replaced TO why');
+app("UPDATE promo_codes SET max_uses = 50 WHERE id = '$ids{b}'");
+settled('altered once more');
+sql('ALTER TABLE stripe.promo_history RENAME why TO why_replaced');
+app("UPDATE promo_codes SET description = 'told later' WHERE id = '$ids{b}'");
+settled('and mended, with a change that replaces nothing');
+is(sql("SELECT string_agg(concat_ws('/', revision, terms -> 'promotion_code' ->> 'max_redemptions', (replaced_at IS NULL)::text), ' ' ORDER BY revision) FROM stripe.promo_history WHERE key = '$ids{b}' AND code = 'CHARLIE' AND revision > 5"),
+    '6/60/false 7/50/true', 'the present one is told, too');
 
 sql("UPDATE stripe.promo_history SET times_redeemed = 5 WHERE key = '$ids{a}' AND revision = 1");
 sql("SELECT stripe_sync_detach('promo_codes')");
@@ -260,17 +268,17 @@ $foreign->(q{COMMENT ON SCHEMA stripe IS 'stripe_sync: yours'; SELECT stripe_syn
 is($foreign->("SELECT to_regclass('stripe.promo_history')"), 'stripe.promo_history', 'given over, it is used');
 
 $node->safe_psql('postgres', 'CREATE ROLE early; CREATE DATABASE taken; GRANT CREATE ON DATABASE taken TO early');
-my $taken = sub { return $node->safe_psql('taken', $_[0]) };
-$taken->(q{SET ROLE early; CREATE SCHEMA stripe; COMMENT ON SCHEMA stripe IS 'stripe_sync: yours';
+my $early = sub { return $node->safe_psql('taken', $_[0]) };
+$early->(q{SET ROLE early; CREATE SCHEMA stripe; COMMENT ON SCHEMA stripe IS 'stripe_sync: yours';
   CREATE TABLE stripe.promo_history (promotion_code_id text)});
-$taken->('CREATE EXTENSION stripe_sync');
+$early->('CREATE EXTENSION stripe_sync');
 error_is(
     error_of($node, 'taken', 'SELECT stripe_sync_create_promo_tables()'),
     { sqlstate => 'SY004', message => 'schema "stripe" belongs to early', detail => qr/^Its owner would read/,
         hint => qr/^ALTER SCHEMA stripe OWNER TO \w+; and look at what is in it/ },
     'nor is one that somebody made before us');
-$taken->('DROP TABLE stripe.promo_history; ALTER SCHEMA stripe OWNER TO CURRENT_USER; SELECT stripe_sync_create_promo_tables();'
+$early->('DROP TABLE stripe.promo_history; ALTER SCHEMA stripe OWNER TO CURRENT_USER; SELECT stripe_sync_create_promo_tables();'
       . ' ALTER SCHEMA stripe OWNER TO early; SELECT stripe_sync.ensure_history()');
-is($taken->('SELECT stripe_sync.mirror_schema()'), 'stripe', 'in use, it may be given to any role');
+is($early->('SELECT stripe_sync.mirror_schema()'), 'stripe', 'in use, it may be given to any role');
 
 finish($node);

@@ -146,6 +146,9 @@ is(sql('one', 'SELECT status, reason, next FROM stripe_sync_health'), 'down|no w
     'others say what to do');
 sql('one', 'SELECT stripe_sync_start()');
 serves('one', 'which works');
+my $by_hand = worker_pid($node, 'one');
+kill 'TERM', $by_hand;
+await_worker($node, 'one', 'and lasts: another comes after it', $by_hand);
 admin('ALTER SYSTEM RESET stripe_sync.databases');
 $node->reload;
 await_workers('one three two', 'no list any more: all are served, without a restart');
