@@ -93,8 +93,8 @@ void wait_after_crashes() {
   if (pause == Millis(0)) return;
   const Error reason(
       errcode::internal,
-      "the worker crashed, or the server with it, " + std::to_string(orders.starts) +
-          " times in a row soon after it had started",
+      "the worker, or the server with it, crashed or was ended in the middle of something " +
+          std::to_string(orders.starts) + " times in a row soon after it had started",
       "", "SELECT * FROM stripe_sync_promo(); tries at once; the server log says what to report.");
   log_error(LOG, reason);
   store_blocked(reason, pause);

@@ -41,7 +41,9 @@ std::string error_json(const DiffOfRow& diff, const Error& error) {
 }  // namespace
 
 Orders read_orders() {
-  static Statement fits{"SELECT m.reason, m.fix FROM stripe_sync.misfit m"};
+  // By the columns that every version has.
+  static Statement fits{
+      "SELECT m.reason, m.fix, w.wanted FROM stripe_sync.misfit m CROSS JOIN stripe_sync.worker w"};
   static Statement select{
       "SELECT w.wanted, i.id, i.account, i.mode, i.key_fingerprint,"
       " i.system_identifier, i.database, i.host, i.timeline,"
@@ -58,6 +60,7 @@ Orders read_orders() {
     as_extension_owner([&] { rows = fits(); });
     if (!rows.empty()) {
       orders.misfit = Error(errcode::usage, *rows.at(0, 0), "", *rows.at(0, 1));
+      orders.wanted = *rows.at(0, 2) == "t";
       return;
     }
     as_extension_owner([&] { rows = select(); });
