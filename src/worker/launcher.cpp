@@ -169,7 +169,8 @@ void Launcher::follow(Database& database, bool served) {
   const Millis now = clock_.steady();
   if (served && !database.served) database.since = now;
   if (!served && database.served) {
-    if (now - database.since >= Millis(guc::well_after)) database.failures = 0;
+    // One that was ended for a command, or by hand, has not failed.
+    if (now - database.since >= restart_delay(1)) database.failures = 0;
     database.due = now + restart_delay(++database.failures);
   }
   database.served = served;

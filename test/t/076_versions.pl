@@ -105,6 +105,13 @@ foreach my $other (sort keys %fix)
     await_codes($node, 'app', "$other, then both fit: it goes on", $code);
     is(sql('SELECT status FROM stripe_sync_health'), 'ok', "$other: health: ok");
 }
+set_version($node, '99');
+await_query($node, 'app', "SELECT status FROM stripe_sync_health", 'down', 'another version once more');
+sql('SELECT stripe_sync_stop()');
+await_query($node, 'app', 'SELECT count(*) FROM stripe_sync.running_worker', '0', 'a worker that waits for another version can be stopped');
+set_version($node, $version);
+sql('SELECT stripe_sync_start()');
+await_worker($node, 'app', 'and started again');
 $node->stop('fast');
 
 # --- the same without preload ---------------------------------------------------------------------

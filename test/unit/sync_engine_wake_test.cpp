@@ -89,5 +89,27 @@ TEST(EngineWake, ARefusedSwitchingOffOfWhatIsOverIsNotRepeated) {
   EXPECT_EQ(world.transport.log.size(), sent);
 }
 
+// A token in advance is for what is on sale and must not be: others wait for it as anybody does.
+TEST(EngineWake, WhatWasNeverOnSaleIsNotUrgent) {
+  for (const bool on_sale : {false, true}) {
+    SCOPED_TRACE(on_sale);
+    World world;
+    if (on_sale) {
+      world.insert("1");
+      world.settle();
+    }
+    while (world.limiter->wait() == Millis(0)) world.limiter->take();
+    ASSERT_EQ(world.limiter->wait(Urgency::urgent), Millis(0));
+    const std::size_t before = world.transport.log.size();
+    if (on_sale) {
+      world.edit("1", {{"is_active", "false"}});
+    } else {
+      world.insert("1", {{"is_active", "false"}});
+    }
+    world.engine->pump();
+    EXPECT_EQ(world.transport.log.size() - before, on_sale ? 1u : 0u);
+  }
+}
+
 }  // namespace
 }  // namespace stripe_sync::testing
